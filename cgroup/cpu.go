@@ -1,0 +1,154 @@
+package cgroup
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+)
+
+// cpuLevel is the cpu controller's files of one level.
+// cgroup-v2.rst, "CPU Interface Files"; scheduler/sched-bwc.rst for v1.
+type cpuLevel struct {
+	max           *file // v2 cpu.max
+	quota, period *file // v1 cpu.cfs_quota_us, cpu.cfs_period_us
+}
+
+func newCPULevel(p place) cpuLevel {
+	if p.v2 {
+		return cpuLevel{max: p.file("cpu.max")}
+	}
+	return cpuLevel{quota: p.file("cpu.cfs_quota_us"), period: p.file("cpu.cfs_period_us")}
+}
+
+// CPULevels is the number of levels of the cpu controller.
+func (g *Group) CPULevels() int { return len(g.cpu) }
+
+// CPUQuota is the number of CPUs that a level's quota allows, rounded up, at
+// least 1; math.MaxInt where it has none.
+func (g *Group) CPUQuota(level int) (int, error) {
+	l := &g.cpu[level]
+	var quota, period uint64
+	var err error
+	if l.max != nil {
+		err = l.max.with(func(b []byte) error { quota, period, err = parseCPUMax(b); return err })
+	} else {
+		// -1 stands for none, which parseUint takes as 0.
+		if quota, err = l.quota.readUint(); err == nil && quota != 0 {
+			period, err = l.period.readUint()
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	if quota == 0 || quota == NoLimit || period == 0 {
+		return math.MaxInt, nil
+	}
+	n := quota / period
+	if quota%period != 0 {
+		n++
+	}
+	return int(max(1, min(n, math.MaxInt32))), nil
+}
+
+// parseCPUMax parses cpu.max: "max 100000" or "50000 100000", in µs.
+func parseCPUMax(b []byte) (quota, period uint64, err error) {
+	q, p, ok := bytes.Cut(bytes.TrimSpace(b), []byte(" "))
+	if !ok {
+		return 0, 0, fmt.Errorf("%q is not quota and period", clip(string(b)))
+	}
+	if quota, err = parseLimit(q); err != nil {
+		return 0, 0, err
+	}
+	period, err = parseUint(p)
+	return quota, period, err
+}
+
+// CPUUsage is the CPU time that a group and its descendants used since it was
+// made, and how long its quota held it back; all in µs.
+type CPUUsage struct {
+	User, System, Nice, Throttled uint64
+}
+
+// CPUTime is the time used on one CPU (v1), in µs.
+type CPUTime struct {
+	CPU          int
+	User, System uint64
+}
+
+type usageFiles struct {
+	stat *file // cpu.stat
+	all  *file // v1 cpuacct.usage_all (since Linux 4.7)
+	v2   bool
+}
+
+func newUsageFiles(g *Group) usageFiles {
+	var u usageFiles
+	if p, ok := g.own("cpu"); ok {
+		u.stat, u.v2 = p.file("cpu.stat"), p.v2
+	}
+	if p, ok := g.own("cpuacct"); ok && !p.v2 {
+		u.all = p.file("cpuacct.usage_all")
+	}
+	return u
+}
+
+var cpuStatKeys = map[string]func(*cpuStat) *uint64{
+	"user_usec":      func(s *cpuStat) *uint64 { return &s.user },
+	"system_usec":    func(s *cpuStat) *uint64 { return &s.system },
+	"nice_usec":      func(s *cpuStat) *uint64 { return &s.nice },
+	"throttled_usec": func(s *cpuStat) *uint64 { return &s.throttled },
+	"throttled_time": func(s *cpuStat) *uint64 { return &s.throttledNS },
+}
+
+type cpuStat struct{ user, system, nice, throttled, throttledNS uint64 }
+
+// CPUUsage reads the group's use; per-CPU times are appended to perCPU where
+// the kernel has them (v1).
+func (g *Group) CPUUsage(perCPU []CPUTime) (CPUUsage, []CPUTime, error) {
+	var u CPUUsage
+	if g.usage.stat != nil {
+		var s cpuStat
+		if err := g.usage.stat.with(func(b []byte) error { return parseKeyed(b, &s, cpuStatKeys) }); err != nil {
+			return u, perCPU, err
+		}
+		// user_usec has nice_usec (since Linux 6.11) in it.
+		u = CPUUsage{User: s.user - min(s.nice, s.user), System: s.system, Nice: min(s.nice, s.user), Throttled: s.throttled + s.throttledNS/1000}
+	}
+	if g.usage.all == nil {
+		return u, perCPU, nil
+	}
+	err := g.usage.all.with(func(b []byte) (err error) {
+		perCPU, err = parseUsageAll(b, perCPU)
+		return err
+	})
+	u.User, u.System, u.Nice = 0, 0, 0
+	for _, t := range perCPU {
+		u.User += t.User
+		u.System += t.System
+	}
+	return u, perCPU, err
+}
+
+// parseUsageAll parses cpuacct.usage_all: a header, then "cpu user system" in ns.
+func parseUsageAll(b []byte, times []CPUTime) ([]CPUTime, error) {
+	err := forLines(b, func(line []byte) error {
+		if bytes.HasPrefix(line, []byte("cpu")) {
+			return nil
+		}
+		var n [3]uint64
+		for i := range n {
+			word, rest, _ := bytes.Cut(line, []byte(" "))
+			v, err := parseUint(word)
+			if err != nil {
+				return err
+			}
+			n[i], line = v, rest
+		}
+		if n[0] > maxCPU {
+			return fmt.Errorf("cpu %d: at most %d are possible", n[0], maxCPU)
+		}
+		times = append(times, CPUTime{CPU: int(n[0]), User: n[1] / 1000, System: n[2] / 1000})
+		return nil
+	})
+	return times, err
+}

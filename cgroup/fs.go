@@ -1,0 +1,141 @@
+package cgroup
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// FS is the set of cgroup hierarchies mounted below a root directory.
+type FS struct {
+	root    string
+	unified string            // directory of the cgroup2 mount, "" where there is none
+	v1      map[string]string // v1 controller name to the directory of its mount
+	v2      map[string]bool   // controllers that the cgroup2 root offers
+
+	maxKept int64
+	kept    atomic.Int64 // descriptors open now
+
+	mu    sync.Mutex
+	files map[string]*file // by path; shared between groups with common ancestors
+}
+
+// Open finds the hierarchies that <root>/proc/self/mountinfo lists; their
+// mount points are taken below root. It fails where no hierarchy is mounted.
+func Open(root string) (*FS, error) {
+	fs := &FS{
+		root:    root,
+		v1:      map[string]string{},
+		v2:      map[string]bool{},
+		maxKept: defaultMaxKept(),
+		files:   map[string]*file{},
+	}
+	name := filepath.Join(root, "proc/self/mountinfo")
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		fs.addMount(sc.Text())
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if fs.unified == "" && len(fs.v1) == 0 {
+		return nil, fmt.Errorf("no cgroup hierarchy in %s: mount cgroup2 on /sys/fs/cgroup, or run where the host's /sys/fs/cgroup can be seen", name)
+	}
+	if fs.unified != "" {
+		b, err := os.ReadFile(filepath.Join(fs.unified, "cgroup.controllers"))
+		if err != nil {
+			return nil, fmt.Errorf("asking for the cgroup2 controllers: %w", err)
+		}
+		for c := range bytes.FieldsSeq(b) {
+			fs.v2[string(c)] = true
+		}
+	}
+	return fs, nil
+}
+
+// addMount takes one line of mountinfo (proc_pid_mountinfo(5)). The first
+// mount of a hierarchy wins; bind mounts of a part of it are passed over.
+func (fs *FS) addMount(line string) {
+	m, ok := parseMount(line)
+	if !ok || m.root != "/" {
+		return
+	}
+	dir := filepath.Join(fs.root, m.point)
+	switch m.fstype {
+	case "cgroup2":
+		if fs.unified == "" {
+			fs.unified = dir
+		}
+	case "cgroup":
+		for c := range strings.SplitSeq(m.superOptions, ",") {
+			if _, dup := fs.v1[c]; !dup && c != "rw" && c != "ro" {
+				fs.v1[c] = dir
+			}
+		}
+	}
+}
+
+type mount struct {
+	root, point, fstype, superOptions string
+}
+
+func parseMount(line string) (mount, bool) {
+	pre, post, ok := strings.Cut(line, " - ")
+	if !ok {
+		return mount{}, false
+	}
+	a, b := strings.Fields(pre), strings.Fields(post)
+	if len(a) < 6 || len(b) < 3 {
+		return mount{}, false
+	}
+	return mount{
+		root:         unescapeMount(a[3]),
+		point:        unescapeMount(a[4]),
+		fstype:       b[0],
+		superOptions: b[2],
+	}, true
+}
+
+// unescapeMount undoes the octal escapes of mountinfo (space, tab, newline, backslash).
+func unescapeMount(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// Mode names the layout: "v2", "v1", or "hybrid" where cgroup2 is mounted
+// beside v1 controllers.
+func (fs *FS) Mode() string {
+	switch {
+	case len(fs.v1) == 0:
+		return "v2"
+	case fs.unified == "":
+		return "v1"
+	}
+	return "hybrid"
+}
+
+// ErrGone says that the group no longer exists.
+var ErrGone = errors.New("cgroup is gone")
+
+// hierarchy tells where a controller's files are. A controller is in one
+// hierarchy only; v1 is asked first, since a v1 mount takes it from cgroup2.
+func (fs *FS) hierarchy(controller string) (dir string, v2, ok bool) {
+	if dir, ok := fs.v1[controller]; ok {
+		return dir, false, true
+	}
+	if fs.unified != "" {
+		// cpu.stat exists in every group even with the cpu controller off.
+		return fs.unified, true, true
+	}
+	return "", false, false
+}

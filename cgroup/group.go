@@ -1,0 +1,176 @@
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Group is one container's group in every hierarchy that matters here. Its
+// methods may be called from many goroutines; Close ends it.
+type Group struct {
+	fs    *FS
+	paths Paths
+
+	memory  []memoryLevel // innermost first, like all levels
+	cpu     []cpuLevel
+	cpuset  []cpusetLevel
+	hugetlb []hugetlbLevel
+	usage   usageFiles
+	io      ioFiles
+	tasks   tasksFiles
+
+	held []*file
+}
+
+// Group opens the group of a process. spec is linux.cgroupsPath of the
+// container's OCI spec, "" where it is not known: it tells the container's own
+// group from those an init makes below it. The error is ErrGone for a process
+// that ended.
+func (fs *FS) Group(pid int, spec string) (*Group, error) {
+	p, err := fs.Paths(pid)
+	if err != nil {
+		return nil, err
+	}
+	if spec != "" {
+		if spec, err = SpecPath(spec); err != nil {
+			return nil, err
+		}
+	}
+	return fs.GroupAt(p.container(spec)), nil
+}
+
+// GroupOfSpec opens the group that linux.cgroupsPath names, for a container
+// that has no process yet. The error is ErrGone while it does not exist.
+func (fs *FS) GroupOfSpec(spec string) (*Group, error) {
+	at, err := SpecPath(spec)
+	if err != nil {
+		return nil, err
+	}
+	p := Paths{V1: map[string]string{}}
+	for c := range fs.v1 {
+		p.V1[c] = at
+	}
+	if fs.unified != "" {
+		p.Unified = at
+	}
+	g := fs.GroupAt(p)
+	if g.Gone() {
+		g.Close()
+		return nil, ErrGone
+	}
+	return g, nil
+}
+
+// GroupAt opens the group at the given paths. Nothing is read yet.
+func (fs *FS) GroupAt(p Paths) *Group {
+	g := &Group{fs: fs, paths: p}
+	g.memory = levelsOf(g, "memory", newMemoryLevel)
+	g.cpu = levelsOf(g, "cpu", newCPULevel)
+	g.cpuset = levelsOf(g, "cpuset", newCPUSetLevel)
+	g.hugetlb = levelsOf(g, "hugetlb", newHugetlbLevel)
+	g.usage = newUsageFiles(g)
+	g.io = newIOFiles(g)
+	g.tasks = newTasksFiles(g)
+	return g
+}
+
+// place is one directory of one controller's hierarchy.
+type place struct {
+	g    *Group
+	path string // in the hierarchy
+	dir  string
+	v2   bool
+}
+
+func (p place) file(name string) *file {
+	f := p.g.fs.file(filepath.Join(p.dir, name))
+	p.g.held = append(p.g.held, f)
+	return f
+}
+
+// own gives the group's own directory for a controller.
+func (g *Group) own(controller string) (place, bool) {
+	dir, v2, ok := g.fs.hierarchy(controller)
+	if !ok {
+		return place{}, false
+	}
+	at := g.paths.Unified
+	if !v2 {
+		at = g.paths.V1[controller]
+	}
+	if at == "" {
+		return place{}, false
+	}
+	return place{g: g, path: at, dir: filepath.Join(dir, at), v2: v2}, true
+}
+
+// levelsOf makes a controller's levels. The v2 root is left out: it has no
+// limits, and its counters are the host's.
+func levelsOf[T any](g *Group, controller string, level func(place) T) []T {
+	own, ok := g.own(controller)
+	if !ok || (own.v2 && !g.fs.v2[controller]) {
+		return nil
+	}
+	var all []T
+	dir := own.dir
+	for _, at := range ancestors(own.path) {
+		if own.v2 && at == "/" {
+			break
+		}
+		all = append(all, level(place{g: g, path: at, dir: dir, v2: own.v2}))
+		dir = path.Dir(dir)
+	}
+	return all
+}
+
+// Path names the group, as the hierarchy with the memory controller has it.
+func (g *Group) Path() string {
+	if len(g.memory) > 0 {
+		return g.memory[0].path
+	}
+	if g.paths.Unified != "" {
+		return g.paths.Unified
+	}
+	return g.paths.V1["cpu"]
+}
+
+// Root says that the group is the root of the hierarchy: no container's.
+func (g *Group) Root() bool { return g.Path() == "/" }
+
+// Gone says that the group was removed. Runtimes remove a v1 container's
+// directories one after the other, so one that is missing is enough.
+func (g *Group) Gone() bool {
+	for _, c := range []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids"} {
+		if p, ok := g.own(c); ok {
+			if _, err := os.Stat(p.dir); errors.Is(err, os.ErrNotExist) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Inode tells a group from a later one of the same path; 0 for one that is gone.
+func (g *Group) Inode() uint64 {
+	for _, c := range []string{"memory", "cpu"} {
+		if p, ok := g.own(c); ok {
+			var st unix.Stat_t
+			if err := unix.Stat(p.dir, &st); err != nil {
+				return 0
+			}
+			return st.Ino
+		}
+	}
+	return 0
+}
+
+// Close gives the group's descriptors back. Reads under way finish.
+func (g *Group) Close() {
+	for _, f := range g.held {
+		f.release()
+	}
+}

@@ -1,0 +1,21 @@
+package fusefs
+
+import (
+	"errors"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/view"
+)
+
+// errno is the answer to a request that failed.
+func errno(err error) fuse.Status {
+	switch {
+	case err == nil:
+		return fuse.OK
+	case errors.Is(err, view.ErrGone):
+		return fuse.Status(unix.ESRCH) // as procfs says of a process that ended
+	}
+	return fuse.EIO
+}

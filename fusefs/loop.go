@@ -1,0 +1,203 @@
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxWrite is the most the kernel accepts; we accept no writes at all.
+	maxWrite = 4096
+	// slotSize holds any request: FUSE_MIN_READ_BUFFER of the kernel.
+	slotSize = 8192
+	// maxRead is the kernel's own bound without FUSE_MAX_PAGES: 32 pages of
+	// 4 KiB; larger pages give larger reads.
+	maxReadPages = 32
+	// maxWorkers bounds how many requests may be stuck at a time.
+	maxWorkers = 64
+)
+
+// loop reads requests from the device and answers them.
+//
+// Waking a thread on another CPU costs more than making an answer. So one
+// worker at a time blocks in read(2); another joins only while it is busy:
+// at once when requests queue up behind one that has to render, and by the
+// watch when the busy one is stuck.
+type loop struct {
+	fd     int
+	server *fuse.ProtocolServer
+
+	reading atomic.Int32  // workers in read(2)
+	workers atomic.Int32  // all of them
+	served  atomic.Uint64 // requests taken, for the watch
+	spare   chan struct{} // wakes a parked worker
+	done    chan struct{} // closed when the connection ends
+	end     sync.Once
+	err     error // why it ended; set before done is closed
+
+	watching atomic.Bool
+	watch    chan struct{}
+	wg       sync.WaitGroup
+}
+
+func newLoop(fd int, server *fuse.ProtocolServer) *loop {
+	return &loop{
+		fd: fd, server: server,
+		spare: make(chan struct{}), done: make(chan struct{}), watch: make(chan struct{}, 1),
+	}
+}
+
+// run serves until the file system is unmounted everywhere.
+func (l *loop) run() error {
+	l.wg.Go(l.watcher)
+	l.start()
+	l.wg.Wait()
+	return l.err
+}
+
+// start adds a worker.
+func (l *loop) start() {
+	if l.workers.Add(1) > maxWorkers {
+		l.workers.Add(-1)
+		return
+	}
+	l.wg.Go(l.worker)
+}
+
+// join makes a further worker read: a parked one, else a new one.
+func (l *loop) join() {
+	select {
+	case l.spare <- struct{}{}:
+	default:
+		l.start()
+	}
+}
+
+func (l *loop) stop(err error) {
+	l.end.Do(func() {
+		l.err = err
+		close(l.done)
+	})
+}
+
+func (l *loop) worker() {
+	in := make([]byte, slotSize)
+	out := make([]byte, maxReadPages*unix.Getpagesize()+4096)
+	for {
+		n, err := l.read(in)
+		if err != nil {
+			l.stop(err)
+			return
+		}
+		if n == 0 {
+			continue
+		}
+		l.answer(in[:n], out)
+		if l.reading.Load() > 0 && !l.park() {
+			return
+		}
+	}
+}
+
+// read takes one request; 0 where there was none after all.
+func (l *loop) read(in []byte) (int, error) {
+	l.reading.Add(1)
+	n, err := unix.Read(l.fd, in)
+	l.reading.Add(-1)
+	switch {
+	case err == nil && n < int(unsafe.Sizeof(fuse.InHeader{})):
+		return 0, fmt.Errorf("the kernel sent a request of %d bytes", n)
+	case err == nil:
+		return n, nil
+	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
+		return 0, nil // ENOENT: the request was interrupted before we had it
+	case errors.Is(err, unix.ENODEV):
+		return 0, errUnmounted
+	}
+	return 0, fmt.Errorf("reading /dev/fuse: %w", err)
+}
+
+var errUnmounted = errors.New("the file system is unmounted")
+
+// park waits to be needed again; false at the end of the connection.
+func (l *loop) park() bool {
+	select {
+	case <-l.spare:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+// Opcodes that render content (linux/fuse.h); all others are answered in
+// microseconds, too soon for another worker to be of use.
+const (
+	opGetattr = 3
+	opRead    = 15
+)
+
+func (l *loop) answer(in, out []byte) {
+	l.served.Add(1)
+	if !l.watching.Load() && l.watching.CompareAndSwap(false, true) {
+		select {
+		case l.watch <- struct{}{}:
+		default:
+		}
+	}
+	switch (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode {
+	case opGetattr, opRead:
+		if int(l.workers.Load()) < runtime.GOMAXPROCS(0)+1 && l.queued() {
+			l.join()
+		}
+	}
+	n, status := l.server.HandleRequest([][]byte{in}, [][]byte{out})
+	if n > 0 && status.Ok() {
+		// ENOENT: the reader was killed meanwhile. Other errors leave the
+		// request to the kernel, which ends it with the connection.
+		unix.Write(l.fd, out[:n]) //nolint:errcheck // nobody is left to tell
+	}
+}
+
+// queued says whether a request waits that nobody is about to take.
+func (l *loop) queued() bool {
+	if l.reading.Load() > 0 {
+		return false
+	}
+	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&unix.POLLIN != 0
+}
+
+// watcher lets another worker in where all are busy for longer than a tick and
+// requests wait. It runs only while requests come.
+func (l *loop) watcher() {
+	const busyTick, quietTicks = time.Millisecond, 16
+	for {
+		select {
+		case <-l.watch:
+		case <-l.done:
+			return
+		}
+		for quiet, last := 0, uint64(0); quiet < quietTicks; {
+			time.Sleep(busyTick << (quiet / 4))
+			served := l.served.Load()
+			if served == last && l.reading.Load() > 0 {
+				quiet++
+				continue
+			}
+			if served == last && l.queued() {
+				l.join()
+			}
+			quiet, last = 0, served
+		}
+		l.watching.Store(false)
+	}
+}

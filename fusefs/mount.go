@@ -1,0 +1,161 @@
+package fusefs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// fsName is the file system's name in the mount table; its type there is fuse.lxcfs-nri.
+const fsName = "lxcfs-nri"
+
+// Conn is a mounted file system.
+type Conn struct {
+	dir  string
+	loop *loop
+	fd   int
+}
+
+// Mount mounts the file system on a directory, which it makes where it is
+// missing. Errors name the remedy. A mount that a dead daemon left there is
+// cleared away.
+func (fs *FileSystem) Mount(dir string) (*Conn, error) {
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("mounting on %s needs root: run it with sudo, or as a system service", dir)
+	}
+	if err := clearMountpoint(dir, fs.log); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return nil, fmt.Errorf("/dev/fuse: %w: load the kernel module (modprobe fuse); in a container, give it the device (--device /dev/fuse)", err)
+	case err != nil:
+		return nil, fmt.Errorf("/dev/fuse: %w: the service needs read and write access to the device", err)
+	}
+	// The kernel checks modes (default_permissions): containers/ is for root only.
+	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxReadPages*unix.Getpagesize())
+	err = unix.Mount(fsName, dir, "fuse."+fsName, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
+	if err != nil {
+		unix.Close(fd) //nolint:errcheck // never used
+		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
+	}
+	server := fuse.NewProtocolServer(fs, &fuse.MountOptions{
+		MaxWrite:           maxWrite,
+		DisableReadDirPlus: true,
+		// With it the size of reads follows MaxWrite, and so would the slots.
+		DisabledCapabilities: fuse.CAP_MAX_PAGES,
+		Logger:               log.New(slogWriter{fs.log}, "", 0),
+		PanicHandler: func(p any) fuse.Status {
+			fs.log.Error("BUG: a request was not answered", "panic", p)
+			return fuse.EIO
+		},
+	})
+	return &Conn{dir: dir, loop: newLoop(fd, server), fd: fd}, nil
+}
+
+// slogWriter takes what go-fuse logs of requests it does not know.
+type slogWriter struct{ log *slog.Logger }
+
+var _ io.Writer = slogWriter{}
+
+func (w slogWriter) Write(p []byte) (int, error) {
+	w.log.Debug("fuse: " + strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// Serve answers requests until the file system is unmounted everywhere, also
+// from the containers that have it.
+func (c *Conn) Serve() error {
+	err := c.loop.run()
+	unix.Close(c.fd) //nolint:errcheck // the connection has ended
+	if errors.Is(err, errUnmounted) {
+		return nil
+	}
+	return err
+}
+
+// Unmount takes the file system from its directory, and waits a moment for
+// Serve to see its end: containers may hold it still.
+func (c *Conn) Unmount() error {
+	if err := unix.Unmount(c.dir, unix.UMOUNT_NOFOLLOW); err != nil {
+		if err := unix.Unmount(c.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", c.dir, err)
+		}
+	}
+	select {
+	case <-c.loop.done:
+	case <-time.After(200 * time.Millisecond):
+	}
+	return nil
+}
+
+// clearMountpoint sees that dir is a directory on which nothing is mounted.
+func clearMountpoint(dir string, log *slog.Logger) error {
+	for range 16 {
+		fstype, err := mountedOn(dir)
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		switch err := unix.Stat(dir, &st); {
+		case fstype != "" && !errors.Is(err, unix.ENOTCONN):
+			if fstype == "fuse."+fsName {
+				return fmt.Errorf("%s is served by another lxcfs-nri already: stop that one, or choose another --mountpoint (and --run-dir)", dir)
+			}
+			return fmt.Errorf("%s has a file system of type %s mounted: choose another --mountpoint, or umount it", dir, fstype)
+		case fstype == "fuse."+fsName:
+			log.Warn("clearing away the mount of a daemon that died", "mountpoint", dir)
+			if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+				return fmt.Errorf("%s is a stale mount (its daemon died) that can't be cleared away: %w: umount -l %s", dir, err, dir)
+			}
+		case errors.Is(err, unix.ENOTCONN):
+			return fmt.Errorf("%s is a stale mount of type %s (its daemon died): umount -l %s", dir, fstype, dir)
+		case errors.Is(err, unix.ENOENT):
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return fmt.Errorf("making the mount point: %w", err)
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("looking at mount point %s: %w", dir, err)
+		case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+			return fmt.Errorf("mount point %s is not a directory: remove it, or choose another --mountpoint", dir)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has many stale mounts: umount -l %s until none is left", dir, dir)
+}
+
+// mountedOn gives the type of the file system mounted on exactly dir, "" for none.
+func mountedOn(dir string) (string, error) {
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err == nil {
+		dir = filepath.Join(parent, filepath.Base(dir))
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("looking for mounts: %w", err)
+	}
+	defer f.Close()
+	point := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(dir)
+	fstype := ""
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		pre, post, ok := strings.Cut(sc.Text(), " - ")
+		if a := strings.Fields(pre); ok && len(a) > 4 && a[4] == point {
+			fstype, _, _ = strings.Cut(post, " ") // the last line is the topmost mount
+		}
+	}
+	return fstype, sc.Err()
+}

@@ -1,0 +1,125 @@
+package fusefs
+
+import (
+	"sync"
+)
+
+// Bounds of what the open files of one view may hold. A container that opens
+// more loses the snapshot used longest ago; a read that comes back to it is
+// rendered anew.
+const (
+	maxSnapshots     = 256
+	maxSnapshotBytes = 4 << 20
+)
+
+// snapshot is what one open file shows until it is read from the start again.
+type snapshot struct {
+	handle uint64
+	view   uint32
+
+	mu   sync.Mutex // held while data is copied, never across a render
+	data []byte
+	size int // of data, as counted in its view; guarded by snapshots.mu
+
+	newer, older *snapshot
+}
+
+// snapshots are those of all open files, by handle.
+type snapshots struct {
+	mu       sync.Mutex
+	byHandle map[uint64]*snapshot
+	views    map[uint32]*held
+}
+
+// held is one view's snapshots: a ring through the sentinel, newest at ring.older.
+type held struct {
+	ring         snapshot
+	count, bytes int
+}
+
+func newSnapshots() *snapshots {
+	return &snapshots{byHandle: map[uint64]*snapshot{}, views: map[uint32]*held{}}
+}
+
+// get finds a handle's snapshot, nil where there is none.
+func (s *snapshots) get(handle uint64) *snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.byHandle[handle]
+	if snap != nil {
+		h := s.views[snap.view]
+		snap.unlink()
+		h.push(snap)
+	}
+	return snap
+}
+
+// put keeps content as the snapshot of a handle. content is copied.
+func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
+	s.mu.Lock()
+	snap := s.byHandle[handle]
+	h := s.views[viewNumber]
+	if h == nil {
+		h = &held{}
+		h.ring.newer, h.ring.older = &h.ring, &h.ring
+		s.views[viewNumber] = h
+	}
+	if snap == nil {
+		snap = &snapshot{handle: handle, view: viewNumber}
+		s.byHandle[handle] = snap
+		h.count++
+	} else {
+		snap.unlink()
+	}
+	h.push(snap)
+	h.bytes += len(content) - snap.size
+	snap.size = len(content)
+	for h.count > 1 && (h.count > maxSnapshots || h.bytes > maxSnapshotBytes) {
+		s.dropLocked(h.ring.newer)
+	}
+	s.mu.Unlock()
+
+	snap.mu.Lock()
+	snap.data = append(snap.data[:0], content...)
+	snap.mu.Unlock()
+}
+
+// drop forgets a handle that was closed.
+func (s *snapshots) drop(handle uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if snap := s.byHandle[handle]; snap != nil {
+		s.dropLocked(snap)
+	}
+}
+
+func (s *snapshots) dropLocked(snap *snapshot) {
+	h := s.views[snap.view]
+	snap.unlink()
+	delete(s.byHandle, snap.handle)
+	h.count--
+	h.bytes -= snap.size
+	if h.count == 0 {
+		delete(s.views, snap.view)
+	}
+}
+
+func (h *held) push(snap *snapshot) {
+	snap.older, snap.newer = h.ring.older, &h.ring
+	h.ring.older.newer = snap
+	h.ring.older = snap
+}
+
+func (snap *snapshot) unlink() {
+	snap.older.newer, snap.newer.older = snap.newer, snap.older
+}
+
+// readAt copies from an offset; 0 past the end.
+func (snap *snapshot) readAt(p []byte, offset uint64) int {
+	snap.mu.Lock()
+	defer snap.mu.Unlock()
+	if offset >= uint64(len(snap.data)) {
+		return 0
+	}
+	return copy(p, snap.data[offset:])
+}

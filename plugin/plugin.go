@@ -1,0 +1,204 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
+
+	"github.com/lxcfs-nri/lxcfs-nri/config"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
+)
+
+// Plugin handles the events of one runtime.
+type Plugin struct {
+	cfg      config.Config
+	registry *view.Registry
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	runtime Runtime
+	told    map[string]bool // containers whose decision was logged
+}
+
+// Runtime is the runtime at the other end of the NRI socket.
+type Runtime struct {
+	Socket    string
+	Name      string // as it calls itself; "" before it first connected
+	Version   string
+	Connected bool
+}
+
+var (
+	_ stub.ConfigureInterface       = (*Plugin)(nil)
+	_ stub.SynchronizeInterface     = (*Plugin)(nil)
+	_ stub.CreateContainerInterface = (*Plugin)(nil)
+	_ stub.StartContainerInterface  = (*Plugin)(nil)
+	_ stub.StopContainerInterface   = (*Plugin)(nil)
+	_ stub.RemoveContainerInterface = (*Plugin)(nil)
+)
+
+// New makes a plugin that registers containers and has cfg.Mountpoint's files
+// mounted into them.
+func New(cfg config.Config, registry *view.Registry, log *slog.Logger) *Plugin {
+	return &Plugin{
+		cfg: cfg, registry: registry, log: log,
+		runtime: Runtime{Socket: cfg.NRI.Socket},
+		told:    map[string]bool{},
+	}
+}
+
+// Runtime tells whom the plugin is connected to.
+func (p *Plugin) Runtime() Runtime {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runtime
+}
+
+// Configure is the runtime's greeting.
+func (p *Plugin) Configure(_ context.Context, _, runtime, version string) (api.EventMask, error) {
+	p.mu.Lock()
+	p.runtime.Name, p.runtime.Version, p.runtime.Connected = runtime, version, true
+	p.mu.Unlock()
+	p.log.Info("connected to the runtime", "runtime", runtime, "version", version, "socket", p.cfg.NRI.Socket)
+	return 0, nil // all events that are handled
+}
+
+// Synchronize registers what runs, and forgets what no longer does.
+func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
+	byID := make(map[string]*api.PodSandbox, len(pods))
+	for _, pod := range pods {
+		byID[pod.GetId()] = pod
+	}
+	listed := make(map[string]bool, len(containers))
+	for _, ctr := range containers {
+		listed[ctr.GetId()] = true
+		switch ctr.GetState() {
+		case api.ContainerState_CONTAINER_STOPPED:
+			p.registry.Remove(ctr.GetId())
+			continue
+		case api.ContainerState_CONTAINER_CREATED, api.ContainerState_CONTAINER_RUNNING, api.ContainerState_CONTAINER_PAUSED:
+		default: // Docker tells no state
+		}
+		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) {
+			p.register(pod, ctr)
+		}
+	}
+	p.registry.Keep(p.Runtime().Name, listed)
+	p.forget(listed)
+	return nil, nil
+}
+
+// forget keeps the memory of decisions to containers that exist.
+func (p *Plugin) forget(listed map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.told {
+		if !listed[id] {
+			delete(p.told, id)
+		}
+	}
+}
+
+// CreateContainer decides, registers, and asks for the mounts. A fault of ours
+// is logged and leaves the container as it is.
+func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	if !p.decide(pod, ctr) || !p.register(pod, ctr) {
+		return nil, nil, nil
+	}
+	adjust := &api.ContainerAdjustment{}
+	for _, m := range mounts(p.Runtime().Name, &p.cfg, ctr) {
+		adjust.AddMount(m)
+	}
+	return adjust, nil, nil
+}
+
+// StartContainer learns the pid.
+func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
+	if p.registry.Get(ctr.GetId()) != nil {
+		p.register(pod, ctr)
+	}
+	return nil
+}
+
+// StopContainer ends the view.
+func (p *Plugin) StopContainer(_ context.Context, _ *api.PodSandbox, ctr *api.Container) ([]*api.ContainerUpdate, error) {
+	p.registry.Remove(ctr.GetId())
+	return nil, nil
+}
+
+// RemoveContainer forgets the container, also one that never started.
+func (p *Plugin) RemoveContainer(_ context.Context, _ *api.PodSandbox, ctr *api.Container) error {
+	p.registry.Remove(ctr.GetId())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.told, ctr.GetId())
+	return nil
+}
+
+// register adds a container to the registry, or what an event newly tells of it.
+func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) bool {
+	_, err := p.registry.Add(view.Container{
+		ID:          ctr.GetId(),
+		Runtime:     p.Runtime().Name,
+		Namespace:   pod.GetNamespace(),
+		Pod:         pod.GetName(),
+		Name:        ctr.GetName(),
+		CgroupsPath: ctr.GetLinux().GetCgroupsPath(),
+		PID:         int(ctr.GetPid()),
+	})
+	if err != nil {
+		p.logOf(pod, ctr).Error("the container keeps the host's files: it can't be registered", "error", err)
+	}
+	return err == nil
+}
+
+// decide asks the policy, and logs its decision once per container.
+func (p *Plugin) decide(pod *api.PodSandbox, ctr *api.Container) bool {
+	d := p.cfg.Policy.Decide(target(pod, ctr))
+	p.mu.Lock()
+	known := p.told[ctr.GetId()]
+	p.told[ctr.GetId()] = true
+	p.mu.Unlock()
+	if !known {
+		log := p.logOf(pod, ctr)
+		for _, w := range d.Warnings {
+			log.Warn(w)
+		}
+		log.Info("decided", "inject", d.Inject, "reason", d.Reason)
+	}
+	return d.Inject
+}
+
+// target is what the policy is asked about.
+func target(pod *api.PodSandbox, ctr *api.Container) config.Target {
+	return config.Target{
+		Namespace:            pod.GetNamespace(),
+		Pod:                  pod.GetName(),
+		Container:            ctr.GetName(),
+		PodLabels:            pod.GetLabels(),
+		PodAnnotations:       pod.GetAnnotations(),
+		ContainerAnnotations: ctr.GetAnnotations(),
+		RuntimeHandler:       pod.GetRuntimeHandler(),
+		HostPID:              sharesHostPID(ctr),
+	}
+}
+
+// sharesHostPID says that the container has no PID namespace of its own. A
+// spec always has some namespace; Docker tells of none.
+func sharesHostPID(ctr *api.Container) bool {
+	namespaces := ctr.GetLinux().GetNamespaces()
+	for _, ns := range namespaces {
+		if ns.GetType() == "pid" {
+			return false
+		}
+	}
+	return len(namespaces) > 0
+}
+
+func (p *Plugin) logOf(pod *api.PodSandbox, ctr *api.Container) *slog.Logger {
+	return p.log.With("container", fmt.Sprintf("%s/%s/%s", pod.GetNamespace(), pod.GetName(), ctr.GetName()), "id", ctr.GetId())
+}

@@ -1,0 +1,226 @@
+package view
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+)
+
+// maxCallers bounds the views kept for caller-resolved reads.
+const maxCallers = 1024
+
+// callers keeps the views of those who read the caller-resolved files, the
+// least recently used one going first.
+type callers struct {
+	mu    sync.Mutex
+	byKey map[string]*list.Element
+	used  *list.List // of *caller, most recently used first
+}
+
+type caller struct {
+	key   string
+	view  *View
+	inode uint64 // of its group
+	pid   int    // init of the reader's PID namespace, 0 where the reader is in the host's
+}
+
+func (c *callers) init() {
+	c.byKey = map[string]*list.Element{}
+	c.used = list.New()
+}
+
+func (c *callers) get(key string) *caller {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.byKey[key]
+	if e == nil {
+		return nil
+	}
+	c.used.MoveToFront(e)
+	return e.Value.(*caller)
+}
+
+func (c *callers) put(n *caller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.byKey[n.key]; e != nil {
+		c.dropLocked(e)
+	}
+	for c.used.Len() >= maxCallers {
+		c.dropLocked(c.used.Back())
+	}
+	c.byKey[n.key] = c.used.PushFront(n)
+}
+
+func (c *callers) dropLocked(e *list.Element) {
+	old := c.used.Remove(e).(*caller)
+	delete(c.byKey, old.key)
+	old.view.close()
+}
+
+func (c *callers) closeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.used.Len() > 0 {
+		c.dropLocked(c.used.Back())
+	}
+}
+
+// AppendForCaller appends what the process pid (as the daemon sees it) shall
+// see of a file: the view of its container, and the host's own file where it
+// is in no group with a limit.
+func (r *Registry) AppendForCaller(pid int, f *File, b []byte) ([]byte, error) {
+	v, err := r.callerView(pid)
+	if err != nil {
+		return b, err
+	}
+	limited, err := v.limited()
+	switch {
+	case err != nil:
+		return b, err
+	case limited:
+		return f.Append(v, b)
+	}
+	whole, err := r.host.read(f.host)
+	return append(b, whole...), err
+}
+
+// callerView finds the group that decides what a process sees: that of the
+// init of its PID namespace, or its own in the host's.
+func (r *Registry) callerView(pid int) (*View, error) {
+	if pid <= 0 {
+		// A reader whose PID namespace is not below the daemon's.
+		return nil, fmt.Errorf("%w: the reader can't be seen from this PID namespace: run the daemon in the host's (hostPID)", ErrGone)
+	}
+	ns, err := os.Readlink(r.procPath(pid, "ns/pid"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	own, err := os.Readlink(filepath.Join(r.host.root, "proc/self/ns/pid"))
+	if err != nil {
+		return nil, fmt.Errorf("finding the daemon's PID namespace: %w", err)
+	}
+	if ns == own {
+		return r.callerInHost(pid)
+	}
+	if c := r.callers.get(ns); c != nil && r.initHolds(c, ns) {
+		return c.view, nil
+	}
+	initPID, err := r.initOf(pid, ns)
+	if err != nil {
+		return nil, err
+	}
+	v := r.newView(0, Container{ID: ns, PID: initPID})
+	r.callers.put(&caller{key: ns, view: v, pid: initPID})
+	return v, nil
+}
+
+// initHolds says that a kept caller still stands for the namespace.
+func (r *Registry) initHolds(c *caller, ns string) bool {
+	link, err := os.Readlink(r.procPath(c.pid, "ns/pid"))
+	return err == nil && link == ns && !c.view.ended.Load()
+}
+
+// callerInHost resolves a reader in the host's PID namespace by its own group.
+func (r *Registry) callerInHost(pid int) (*View, error) {
+	paths, err := r.fs.Paths(pid)
+	if err != nil {
+		if errors.Is(err, cgroup.ErrGone) {
+			return nil, ErrGone
+		}
+		return nil, err
+	}
+	g := r.fs.GroupAt(paths)
+	key := g.Path()
+	inode := g.Inode()
+	if c := r.callers.get(key); c != nil && c.inode == inode && !c.view.ended.Load() {
+		g.Close()
+		return c.view, nil
+	}
+	v := r.newView(0, Container{ID: key})
+	v.group = g
+	v.start, v.startSet = r.host.earliest(g)
+	r.callers.put(&caller{key: key, view: v, inode: inode})
+	return v, nil
+}
+
+func (r *Registry) procPath(pid int, name string) string {
+	return filepath.Join(r.host.root, "proc", strconv.Itoa(pid), name)
+}
+
+// initOf finds the init of a PID namespace, as the daemon sees it.
+func (r *Registry) initOf(pid int, ns string) (int, error) {
+	if f, err := os.Open(r.procPath(pid, "ns/pid")); err == nil {
+		defer f.Close()
+		const nsGetPIDFromPIDNS = 0x8004b706 // NS_GET_PID_FROM_PIDNS, since Linux 6.11
+		if n, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), nsGetPIDFromPIDNS, 1); errno == 0 {
+			return int(n), nil
+		}
+	}
+	procs, err := os.ReadDir(filepath.Join(r.host.root, "proc"))
+	if err != nil {
+		return 0, fmt.Errorf("looking for the init of %s: %w", ns, err)
+	}
+	for _, e := range procs {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if link, err := os.Readlink(r.procPath(n, "ns/pid")); err != nil || link != ns {
+			continue
+		}
+		if b, err := os.ReadFile(r.procPath(n, "status")); err == nil && isInit(string(b)) {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: no init in %s", ErrGone, ns)
+}
+
+// isInit finds whether a process is number 1 of its own PID namespace: the
+// last number of the NSpid line (proc_pid_status(5)).
+func isInit(status string) bool {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(ids)
+			return len(f) > 1 && f[len(f)-1] == "1"
+		}
+	}
+	return false
+}
+
+// limited says that some level limits memory, swap or CPUs.
+func (v *View) limited() (bool, error) {
+	g, err := v.cgroup()
+	if err != nil {
+		return false, err
+	}
+	if g.Root() {
+		return false, nil
+	}
+	host, err := v.host.meminfo.get(v.host.now())
+	if err != nil {
+		return false, err
+	}
+	gov, err := v.governing(g, host.total)
+	if err != nil || gov.level >= 0 {
+		return true, err
+	}
+	if !v.noSwap && !v.readSwap(g, &host, gov).host {
+		return true, nil
+	}
+	online, err := v.host.online.get(v.host.now())
+	if err != nil {
+		return false, err
+	}
+	c, err := v.readCPUs(g, nil)
+	return len(c.set) < len(online), err
+}

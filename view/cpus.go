@@ -1,0 +1,86 @@
+package view
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+)
+
+// /sys/devices/system/cpu/{online,possible,present}: cpumap_print_to_pagebuf
+// in drivers/base/cpu.c; docs/views.md, "The number of CPUs".
+
+// cpus is the CPUs a view shows.
+type cpus struct {
+	set []int // the host's CPUs shown, ascending: N of them
+	own bool  // N is the whole cpuset: no quota makes it smaller
+}
+
+// readCPUs finds the first N CPUs of the effective cpuset. Its memory is scratch's.
+func (v *View) readCPUs(g *cgroup.Group, scratch []int) (cpus, error) {
+	online, err := v.host.online.get(v.host.now())
+	if err != nil {
+		return cpus{}, err
+	}
+	set, err := g.CPUs(scratch)
+	if err != nil {
+		v.fault(err)
+	}
+	set = intersect(set, online)
+	if len(set) == 0 {
+		set = append(set, online...)
+	}
+	n := len(set)
+	for i := range g.CPULevels() {
+		quota, err := g.CPUQuota(i)
+		if err != nil {
+			if i == 0 && g.Gone() {
+				return cpus{}, ErrGone
+			}
+			v.faultUnlessMissing(err)
+			quota = math.MaxInt
+		}
+		n = min(n, quota)
+	}
+	return cpus{set: set[:n], own: n == len(set)}, nil
+}
+
+// intersect keeps in a what b has too, in a's memory; both ascend.
+func intersect(a, b []int) []int {
+	kept, j := a[:0], 0
+	for _, c := range a {
+		for j < len(b) && b[j] < c {
+			j++
+		}
+		if j < len(b) && b[j] == c {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+func parseOnline(b []byte) ([]int, error) {
+	set, err := cgroup.ParseCPUs(b, nil)
+	if err == nil && len(set) == 0 {
+		err = fmt.Errorf("no CPU is online")
+	}
+	return set, err
+}
+
+// appendCPURange makes the files that list the CPUs: "0-<N−1>", "0" for one.
+func (v *View) appendCPURange(b []byte) ([]byte, error) {
+	g, err := v.cgroup()
+	if err != nil {
+		return b, err
+	}
+	c, err := v.readCPUs(g, nil)
+	if err != nil {
+		return b, err
+	}
+	b = append(b, '0')
+	if n := len(c.set); n > 1 {
+		b = strconv.AppendInt(append(b, '-'), int64(n-1), 10)
+	}
+	return append(b, '\n'), v.gone(g)
+}

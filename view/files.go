@@ -1,0 +1,50 @@
+package view
+
+// Reach says how a file gets into a container.
+type Reach int
+
+// SpecMount is a bind mount in the container's OCI spec. runc allows such
+// mounts below /proc for a fixed list of files only (checkProcMount in
+// libcontainer/rootfs_linux.go).
+const SpecMount Reach = iota
+
+// File is one virtual file.
+type File struct {
+	Path  string // below the container's root, without a leading slash
+	Mode  uint32 // permission bits
+	Reach Reach
+	// Append appends the whole file to b. The error is ErrGone for a
+	// container that ended; other faults cost single figures only.
+	Append func(v *View, b []byte) ([]byte, error)
+	// host names the host's file shown to callers without limits.
+	host hostFile
+}
+
+// Files is what is served, in the order of docs/views.md: the only place that
+// knows. Numbers in node ids are positions in it, so new files go to its end.
+var Files = []File{
+	{Path: "proc/meminfo", Mode: 0o444, Append: (*View).appendMeminfo, host: hostMeminfo},
+	{Path: "proc/swaps", Mode: 0o444, Append: (*View).appendSwaps, host: hostSwaps},
+	{Path: "proc/cpuinfo", Mode: 0o444, Append: (*View).appendCPUInfo, host: hostCPUInfo},
+	{Path: "proc/stat", Mode: 0o444, Append: (*View).appendStat, host: hostStat},
+	{Path: "proc/uptime", Mode: 0o444, Append: (*View).appendUptime, host: hostUptime},
+	{Path: "proc/diskstats", Mode: 0o444, Append: (*View).appendDiskstats, host: hostDiskstats},
+	{Path: "sys/devices/system/cpu/online", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUOnline},
+	{Path: "sys/devices/system/cpu/possible", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPossible},
+	{Path: "sys/devices/system/cpu/present", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPresent},
+}
+
+// ContainersDir is the directory of the containers' own files, below the mount point.
+const ContainersDir = "containers"
+
+// ContainerPath is where a container's own copy of a file is, below the mount point.
+func ContainerPath(id, file string) string { return ContainersDir + "/" + id + "/" + file }
+
+// Paths lists what is served.
+func Paths() []string {
+	all := make([]string, len(Files))
+	for i := range Files {
+		all[i] = Files[i].Path
+	}
+	return all
+}

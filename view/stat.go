@@ -1,0 +1,141 @@
+package view
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+)
+
+// /proc/stat: show_stat in fs/proc/stat.c; docs/views.md, "stat".
+
+// hostCPUStat is what views show of the host's /proc/stat.
+type hostCPUStat struct {
+	intr, ctxt, btime, softirq uint64
+	softirqs                   int // columns after the total
+}
+
+func parseHostStat(b []byte) (hostCPUStat, error) {
+	var h hostCPUStat
+	for line := range bytes.Lines(b) {
+		key, rest, _ := bytes.Cut(line, []byte(" "))
+		var into *uint64
+		switch string(key) {
+		case "intr":
+			into = &h.intr
+		case "ctxt":
+			into = &h.ctxt
+		case "btime":
+			into = &h.btime
+		case "softirq":
+			into = &h.softirq
+			h.softirqs = len(bytes.Fields(rest)) - 1
+		default:
+			continue
+		}
+		word, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
+		n, err := strconv.ParseUint(string(word), 10, 64)
+		if err != nil {
+			return h, fmt.Errorf("line %q has no number", key)
+		}
+		*into = n
+	}
+	if h.btime == 0 {
+		return h, fmt.Errorf("no btime line")
+	}
+	return h, nil
+}
+
+// stat is the figures of one snapshot of /proc/stat.
+type stat struct {
+	cpus                        []cpuTimes
+	host                        hostCPUStat
+	btime                       uint64
+	processes, running, blocked uint64
+}
+
+// appendStat makes /proc/stat.
+func (v *View) appendStat(b []byte) ([]byte, error) {
+	g, err := v.cgroup()
+	if err != nil {
+		return b, err
+	}
+	var s stat
+	if s.host, err = v.host.stat.get(v.host.now()); err != nil {
+		return b, err
+	}
+	if s.cpus, err = v.cpuTimes(g); err != nil {
+		return b, err
+	}
+	start, known := v.started()
+	s.btime = s.host.btime
+	if known {
+		s.btime += uint64(start / time.Second)
+	}
+	s.processes, s.running, s.blocked = v.readTasks(g)
+	return s.append(b), v.gone(g)
+}
+
+// cpuTimes reads the group's use and brings the view's CPU clock up to now.
+func (v *View) cpuTimes(g *cgroup.Group) ([]cpuTimes, error) {
+	shown, err := v.readCPUs(g, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := cpuSample{shown: shown, steal: !v.hideThrottled}
+	if s.use, s.perCPU, err = g.CPUUsage(nil); err != nil {
+		v.fault(err)
+	}
+	if !shown.own {
+		s.perCPU = nil
+	}
+	s.now = v.host.now()
+	start, known := v.started()
+	if !known {
+		start = s.now
+	}
+	return v.clock.advance(s, start, nil), nil
+}
+
+// append prints the kernel's lines. Per-interrupt columns are left out (they
+// are the host's, and cost milliseconds on large machines); the softirq
+// columns stay, as 0, since readers count on them.
+func (s *stat) append(b []byte) []byte {
+	var total cpuTimes
+	for i := range s.cpus {
+		total.add(s.cpus[i])
+	}
+	b = appendCPUTimes(append(b, "cpu "...), &total)
+	for i := range s.cpus {
+		b = strconv.AppendInt(append(b, "cpu"...), int64(i), 10)
+		b = appendCPUTimes(b, &s.cpus[i])
+	}
+	for _, l := range []struct {
+		key   string
+		value uint64
+	}{
+		{"intr ", s.host.intr},
+		{"\nctxt ", s.host.ctxt},
+		{"\nbtime ", s.btime},
+		{"\nprocesses ", s.processes},
+		{"\nprocs_running ", s.running},
+		{"\nprocs_blocked ", s.blocked},
+		{"\nsoftirq ", s.host.softirq},
+	} {
+		b = strconv.AppendUint(append(b, l.key...), l.value, 10)
+	}
+	for range s.host.softirqs {
+		b = append(b, " 0"...)
+	}
+	return append(b, '\n')
+}
+
+// appendCPUTimes prints user nice system idle iowait irq softirq steal guest guest_nice.
+func appendCPUTimes(b []byte, t *cpuTimes) []byte {
+	for _, n := range [10]uint64{t.user, t.nice, t.system, t.idle, 0, 0, 0, t.steal, 0, 0} {
+		b = strconv.AppendUint(append(b, ' '), n, 10)
+	}
+	return append(b, '\n')
+}

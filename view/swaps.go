@@ -1,0 +1,55 @@
+package view
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// /proc/swaps: swap_show in mm/swapfile.c; docs/views.md, "swap".
+
+// appendSwaps makes /proc/swaps.
+func (v *View) appendSwaps(b []byte) ([]byte, error) {
+	g, err := v.cgroup()
+	if err != nil {
+		return b, err
+	}
+	now := v.host.now()
+	host, err := v.host.meminfo.get(now)
+	if err != nil {
+		return b, err
+	}
+	lines, err := v.host.swaps.get(now)
+	if err != nil {
+		return b, err
+	}
+	gov, err := v.governing(g, host.total)
+	if err != nil {
+		return b, err
+	}
+	s := v.readSwap(g, &host, gov)
+	if err := v.gone(g); err != nil {
+		return b, err
+	}
+	return s.append(b, lines), nil
+}
+
+// append prints the header, and one line for all of a limited view's swap. A
+// number of eight digits takes the place of a tab.
+func (s swap) append(b, host []byte) []byte {
+	if s.host {
+		return append(b, host...)
+	}
+	header, _, _ := bytes.Cut(host, []byte("\n"))
+	b = append(append(b, header...), '\n')
+	if s.total == 0 {
+		return b
+	}
+	b = append(b, "none                                    virtual\t\t"...)
+	for _, n := range []uint64{s.total, s.used} {
+		b = append(strconv.AppendUint(b, n, 10), '\t')
+		if n < 10_000_000 {
+			b = append(b, '\t')
+		}
+	}
+	return append(b, "0\n"...)
+}
