@@ -78,15 +78,15 @@ type CPUTime struct {
 type usageFiles struct {
 	stat *file // cpu.stat
 	all  *file // v1 cpuacct.usage_all (since Linux 4.7)
-	v2   bool
 }
 
 func newUsageFiles(g *Group) usageFiles {
 	var u usageFiles
-	if p, ok := g.own("cpu"); ok {
-		u.stat, u.v2 = p.file("cpu.stat"), p.v2
+	// A root's use is the host's: no group was made there.
+	if p, ok := g.own("cpu"); ok && p.path != "/" {
+		u.stat = p.file("cpu.stat")
 	}
-	if p, ok := g.own("cpuacct"); ok && !p.v2 {
+	if p, ok := g.own("cpuacct"); ok && !p.v2 && p.path != "/" {
 		u.all = p.file("cpuacct.usage_all")
 	}
 	return u

@@ -49,6 +49,9 @@ func parsePaths(s string) (Paths, error) {
 			return Paths{}, fmt.Errorf("line %q is not hierarchy:controllers:path", clip(line))
 		}
 		at := strings.TrimSuffix(f[2], " (deleted)")
+		if at == "/.." || strings.HasPrefix(at, "/../") {
+			return Paths{}, fmt.Errorf("cgroup path %q leads out of this cgroup namespace: run the daemon in the host's (cgroupns: host)", clip(at))
+		}
 		if err := checkPath(at); err != nil {
 			return Paths{}, err
 		}
@@ -63,16 +66,13 @@ func parsePaths(s string) (Paths, error) {
 	return p, nil
 }
 
-// checkPath refuses what must never be joined to a mount point. A path that
-// begins with /.. is what a reader outside the caller's cgroup namespace gets.
+// checkPath refuses what must never be joined to a mount point.
 func checkPath(p string) error {
 	switch {
 	case len(p) > maxPath:
 		return fmt.Errorf("cgroup path of %d bytes: at most %d are possible", len(p), maxPath)
 	case strings.ContainsRune(p, 0):
 		return fmt.Errorf("cgroup path %q holds a NUL byte", clip(p))
-	case p == "/.." || strings.HasPrefix(p, "/../"):
-		return fmt.Errorf("cgroup path %q leads out of this cgroup namespace: run the daemon in the host's (cgroupns: host)", clip(p))
 	case !strings.HasPrefix(p, "/") || path.Clean(p) != p:
 		return fmt.Errorf("cgroup path %q is not a clean absolute path", clip(p))
 	}

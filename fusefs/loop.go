@@ -119,7 +119,7 @@ func (l *loop) read(in []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
 		return 0, nil // ENOENT: the request was interrupted before we had it
-	case errors.Is(err, unix.ENODEV):
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ECONNABORTED): // the latter in the midst of a read
 		return 0, errUnmounted
 	}
 	return 0, fmt.Errorf("reading /dev/fuse: %w", err)
@@ -187,16 +187,20 @@ func (l *loop) watcher() {
 			return
 		}
 		for quiet, last := 0, uint64(0); quiet < quietTicks; {
-			time.Sleep(busyTick << (quiet / 4))
-			served := l.served.Load()
-			if served == last && l.reading.Load() > 0 {
-				quiet++
-				continue
+			select {
+			case <-time.After(busyTick << (quiet / 4)):
+			case <-l.done:
+				return
 			}
-			if served == last && l.queued() {
+			served := l.served.Load()
+			switch {
+			case served != last:
+				quiet, last = 0, served
+			case l.reading.Load() > 0:
+				quiet++
+			case l.queued():
 				l.join()
 			}
-			quiet, last = 0, served
 		}
 		l.watching.Store(false)
 	}

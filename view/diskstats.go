@@ -45,10 +45,23 @@ func parseDiskstats(b []byte) ([]diskLine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %q: no device number", line)
 		}
-		head := cap(line) - cap(f[2]) + len(f[2])
-		all = append(all, diskLine{uint32(major), uint32(minor), line[:head], len(f) - 3})
+		all = append(all, diskLine{uint32(major), uint32(minor), head(line, 3), len(f) - 3})
 	}
 	return all, nil
+}
+
+// head is a line up to the end of its n-th field.
+func head(line []byte, n int) []byte {
+	end := 0
+	for range n {
+		for end < len(line) && line[end] == ' ' {
+			end++
+		}
+		for end < len(line) && line[end] != ' ' {
+			end++
+		}
+	}
+	return line[:end]
 }
 
 // appendDiskstats makes /proc/diskstats.
