@@ -107,8 +107,9 @@ func clearMountpoint(dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		var st unix.Stat_t
-		switch err := unix.Stat(dir, &st); {
+		var st unix.Statx_t
+		// Without the flag a dead daemon's attributes are still told from the cache.
+		switch err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_STATX_FORCE_SYNC, unix.STATX_TYPE, &st); {
 		case fstype != "" && !errors.Is(err, unix.ENOTCONN):
 			if fstype == "fuse."+fsName {
 				return fmt.Errorf("%s is served by another lxcfs-nri already: stop that one, or choose another --mountpoint (and --run-dir)", dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/containerd/nri/pkg/api"
@@ -61,7 +62,7 @@ func (p *Plugin) Runtime() Runtime {
 // Configure is the runtime's greeting.
 func (p *Plugin) Configure(_ context.Context, _, runtime, version string) (api.EventMask, error) {
 	p.mu.Lock()
-	p.runtime.Name, p.runtime.Version, p.runtime.Connected = runtime, version, true
+	p.runtime.Name, p.runtime.Version = runtime, version
 	p.mu.Unlock()
 	p.log.Info("connected to the runtime", "runtime", runtime, "version", version, "socket", p.cfg.NRI.Socket)
 	return 0, nil // all events that are handled
@@ -88,14 +89,16 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		}
 	}
 	p.registry.Keep(p.Runtime().Name, listed)
-	p.forget(listed)
+	p.synchronized(listed)
 	return nil, nil
 }
 
-// forget keeps the memory of decisions to containers that exist.
-func (p *Plugin) forget(listed map[string]bool) {
+// synchronized notes that the runtime has told of all its containers, and
+// keeps the memory of decisions to those that exist.
+func (p *Plugin) synchronized(listed map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.runtime.Connected = true
 	for id := range p.told {
 		if !listed[id] {
 			delete(p.told, id)
@@ -187,16 +190,30 @@ func target(pod *api.PodSandbox, ctr *api.Container) config.Target {
 	}
 }
 
-// sharesHostPID says that the container has no PID namespace of its own. A
-// spec always has some namespace; Docker tells of none.
+// sharesHostPID says that the container has no PID namespace of its own: its
+// spec has none, or (containerd) joins the host's by its pod's sandbox. Docker
+// tells of no namespace at all.
 func sharesHostPID(ctr *api.Container) bool {
 	namespaces := ctr.GetLinux().GetNamespaces()
 	for _, ns := range namespaces {
 		if ns.GetType() == "pid" {
-			return false
+			return isHostPID(ns.GetPath())
 		}
 	}
 	return len(namespaces) > 0
+}
+
+// isHostPID says that a namespace's path leads to the daemon's own, which is the host's.
+func isHostPID(path string) bool {
+	if path == "" {
+		return false
+	}
+	joined, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat("/proc/self/ns/pid")
+	return err == nil && os.SameFile(joined, own)
 }
 
 func (p *Plugin) logOf(pod *api.PodSandbox, ctr *api.Container) *slog.Logger {

@@ -107,7 +107,11 @@ func parseMeminfo(b []byte) (meminfoLayout, error) {
 			m.width = 5
 		}
 		field := len(line) - len(digits)
-		m.prefix = line[:max(len(key)+1, min(field, field+end-m.width))]
+		column := field + end
+		// A key too long for its column pushes the number, whose field is
+		// narrower then ("HardwareCorrupted: %5lu kB").
+		m.prefix = line[:max(len(key)+1, min(field, column-m.width))]
+		m.width = min(m.width, column-len(m.prefix))
 		m.show = memoryLines[m.key]
 		l.lines = append(l.lines, m)
 		l.keep(m)

@@ -138,7 +138,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *fusefs
 	select {
 	case err = <-ended:
 		if err == nil && ctx.Err() == nil {
-			return fmt.Errorf("%s was unmounted by somebody else: containers that have the files keep none", cfg.Mountpoint)
+			err = fmt.Errorf("the file system on %s was ended by somebody else: start again, and containers created from then on have the files", cfg.Mountpoint)
 		}
 	case <-ctx.Done():
 	}

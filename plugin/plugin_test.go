@@ -1,0 +1,146 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/containerd/nri/pkg/api"
+
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+	"github.com/lxcfs-nri/lxcfs-nri/config"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
+)
+
+const ctrPath = "/kubepods/burstable/pod1234/ctr"
+
+type machine struct {
+	plugin   *Plugin
+	registry *view.Registry
+	log      *bytes.Buffer
+	pid      int
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
+	groups, err := cgroup.Open(c.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{log: &bytes.Buffer{}, pid: c.PID}
+	log := slog.New(slog.NewTextHandler(m.log, nil))
+	m.registry = view.NewRegistry(view.NewHost(c.Root), groups, log, view.Options{})
+	t.Cleanup(m.registry.Close)
+	m.plugin = New(config.Default(), m.registry, log)
+	if _, err := m.plugin.Configure(t.Context(), "", "containerd", "v2"); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func pod(annotations map[string]string) *api.PodSandbox {
+	return &api.PodSandbox{Id: "p1", Name: "web-0", Namespace: "shop", Annotations: annotations}
+}
+
+func ctr(id string, pid int) *api.Container {
+	return &api.Container{
+		Id: id, PodSandboxId: "p1", Name: "web", Pid: uint32(pid), Mounts: usual(),
+		Linux: &api.LinuxContainer{
+			CgroupsPath: ctrPath,
+			Namespaces:  []*api.LinuxNamespace{{Type: "pid"}, {Type: "mount"}},
+		},
+	}
+}
+
+func TestLifeOfAContainer(t *testing.T) {
+	m, ctx := newMachine(t), context.Background()
+	adjust, _, err := m.plugin.CreateContainer(ctx, pod(nil), ctr("c1", 0))
+	if err != nil || len(adjust.GetMounts()) != len(view.Files) {
+		t.Fatalf("CreateContainer: %v, %v", adjust, err)
+	}
+	v := m.registry.Get("c1")
+	if v == nil || v.Container().PID != 0 || v.Container().CgroupsPath != ctrPath {
+		t.Fatalf("registered: %+v", v)
+	}
+	if err := m.plugin.StartContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil {
+		t.Fatal(err)
+	}
+	if m.registry.Get("c1") != v || v.Container().PID != m.pid {
+		t.Errorf("after StartContainer: %+v", v.Container())
+	}
+	if _, err := m.plugin.StopContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil || m.registry.Get("c1") != nil {
+		t.Errorf("the view outlives the container (%v)", err)
+	}
+	if err := m.plugin.RemoveContainer(ctx, pod(nil), ctr("c1", 0)); err != nil || len(m.plugin.told) != 0 {
+		t.Errorf("something is remembered of a removed container (%v)", err)
+	}
+	if got := strings.Count(m.log.String(), "msg=decided"); got != 1 || !strings.Contains(m.log.String(), "container=shop/web-0/web") {
+		t.Errorf("the decision is logged %d times, want once:\n%s", got, m.log)
+	}
+}
+
+func TestLeftAlone(t *testing.T) {
+	hostPID := ctr("c1", 0)
+	hostPID.Linux.Namespaces = hostPID.Linux.Namespaces[1:]
+	joined := ctr("c1", 0) // as containerd has it
+	joined.Linux.Namespaces[0].Path = "/proc/self/ns/pid"
+	badID := ctr("../../etc", 0)
+	badPath := ctr("c1", 0)
+	badPath.Linux.CgroupsPath = "/../../etc"
+	kata := pod(nil)
+	kata.RuntimeHandler = "kata-qemu"
+	for name, c := range map[string]struct {
+		pod *api.PodSandbox
+		ctr *api.Container
+	}{
+		"opted out":            {pod(map[string]string{"lxcfs.nri.io/inject": "false"}), ctr("c1", 0)},
+		"kube-system":          {&api.PodSandbox{Namespace: "kube-system"}, ctr("c1", 0)},
+		"host PID namespace":   {pod(nil), hostPID},
+		"host's by its pod":    {pod(nil), joined},
+		"kata":                 {kata, ctr("c1", 0)},
+		"an id that is a path": {pod(nil), badID},
+		"a path that leads up": {pod(nil), badPath},
+	} {
+		m := newMachine(t)
+		adjust, update, err := m.plugin.CreateContainer(context.Background(), c.pod, c.ctr)
+		if err != nil || len(adjust.GetMounts()) != 0 || len(update) != 0 || len(m.registry.List()) != 0 {
+			t.Errorf("%s: adjustment %v, error %v, %d registered", name, adjust, err, len(m.registry.List()))
+		}
+		if !strings.Contains(m.log.String(), "container=") {
+			t.Errorf("%s: nothing is logged", name)
+		}
+	}
+}
+
+func TestSynchronize(t *testing.T) {
+	m, ctx := newMachine(t), context.Background()
+	stopped := ctr("stopped", 0)
+	stopped.State = api.ContainerState_CONTAINER_STOPPED
+	running := ctr("running", m.pid)
+	running.State = api.ContainerState_CONTAINER_RUNNING
+	for _, c := range []string{"gone", "stopped"} {
+		if _, _, err := m.plugin.CreateContainer(ctx, pod(nil), ctr(c, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	optedOut := ctr("out", m.pid)
+	optedOut.PodSandboxId = "p2"
+	other := pod(map[string]string{"lxcfs.nri.io/inject": "false"})
+	other.Id = "p2"
+	for range 2 { // and once more after a reconnect
+		if _, err := m.plugin.Synchronize(ctx, []*api.PodSandbox{pod(nil), other}, []*api.Container{stopped, running, optedOut}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := m.registry.List()
+	if len(all) != 1 || all[0].Container().ID != "running" || all[0].Container().PID != m.pid {
+		t.Errorf("%d are registered, want the running one", len(all))
+	}
+	if f, err := all[0].Figures(); err != nil || f.MemTotal != 64<<20 {
+		t.Errorf("it shows %+v, %v", f, err)
+	}
+}

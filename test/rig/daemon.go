@@ -1,0 +1,115 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// waitShort is how long anything may take that takes milliseconds.
+const waitShort = 15 * time.Second
+
+// Daemon is a running lxcfs-nri serve.
+type Daemon struct {
+	// Mountpoint is where its file system is.
+	Mountpoint string
+
+	rig    *Rig
+	binary string
+	runDir string
+	ending bool // by our will
+	*process
+}
+
+// ready is what the daemon says once its file system is mounted.
+var ready = regexp.MustCompile(`(?i)\bready\b`)
+
+// Serve starts the daemon with a configuration, perhaps an empty one, and waits
+// until it says that it is ready. A second daemon of the same rig takes the
+// place of the first, which must have ended.
+func (r *Rig) Serve(ctx context.Context, binary, config string) (*Daemon, error) {
+	if r.daemon != nil && r.daemon.alive() {
+		return nil, errors.New("the daemon runs already")
+	}
+	d := &Daemon{Mountpoint: filepath.Join(r.Dir, "fuse"), rig: r, binary: binary, runDir: filepath.Join(r.Dir, "daemon")}
+	// Without a file of its own it would read this machine's.
+	file := filepath.Join(r.Dir, "config.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, fmt.Errorf("write the daemon's configuration: %w", err)
+	}
+	cmd := exec.Command(binary, "serve", "--config", file, "--mountpoint", d.Mountpoint, "--run-dir", d.runDir, "--nri-socket", r.NRISocket)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
+	p, err := spawn(filepath.Join(r.Dir, "lxcfs-nri.log"), cmd)
+	if err != nil {
+		return nil, err
+	}
+	d.process, r.daemon = p, d
+	err = Poll(ctx, waitShort, func() error {
+		if !ready.MatchString(p.output()) && p.alive() {
+			return errors.New("no line with the word ready")
+		}
+		return nil
+	})
+	if !p.alive() {
+		r.daemon = nil
+		err = errors.New("it ended: " + p.state())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start lxcfs-nri serve: %w\n%s", err, lastLines([]byte(p.output()), 20))
+	}
+	return d, nil
+}
+
+// Stop ends the daemon as an administrator would. That it does not exit with
+// 0, or leaves its mount, or had ended by itself, is an error.
+func (d *Daemon) Stop() error {
+	if d.ending {
+		return nil
+	}
+	d.ending = true
+	if !d.alive() {
+		return fmt.Errorf("lxcfs-nri serve had ended by itself: %s\n%s", d.state(), lastLines([]byte(d.output()), 20))
+	}
+	if err := d.end(syscall.SIGTERM, waitShort); err != nil {
+		return err
+	}
+	if d.err != nil {
+		return fmt.Errorf("lxcfs-nri serve, asked to end: %w\n%s", d.err, lastLines([]byte(d.output()), 20))
+	}
+	mounted, err := Mounted(d.Mountpoint)
+	if err == nil && mounted {
+		err = fmt.Errorf("%s is still mounted after lxcfs-nri serve ended", d.Mountpoint)
+	}
+	return err
+}
+
+// Kill ends the daemon without giving it time for anything. Its mount stays.
+func (d *Daemon) Kill() error {
+	d.ending = true
+	return d.end(syscall.SIGKILL, waitShort)
+}
+
+// Alive tells whether the daemon runs.
+func (d *Daemon) Alive() bool { return d.alive() }
+
+// Log is what the daemon has written so far.
+func (d *Daemon) Log() string { return d.output() }
+
+// Run runs another of lxcfs-nri's commands, such as status, on this daemon.
+func (d *Daemon) Run(ctx context.Context, command string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, d.binary, append([]string{command, "--run-dir", d.runDir}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("lxcfs-nri %s: %w\n%s", command, err, stderr.String())
+	}
+	return string(out), nil
+}

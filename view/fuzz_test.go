@@ -1,0 +1,47 @@
+package view
+
+import (
+	"os"
+	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+)
+
+// FuzzHostFiles feeds anything to the parsers of the host's files; what they
+// take must be printable, and taken again.
+func FuzzHostFiles(f *testing.F) {
+	c := fixture.Load(f, "../cgroup/testdata/v2-limited.txtar")
+	for _, name := range []string{"proc/meminfo", "proc/cpuinfo", "proc/stat", "proc/diskstats", "sys/devices/system/cpu/online"} {
+		b, err := os.ReadFile(c.Root + "/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte("processor 0: version = FF\nprocessor 1: version = FF\n\ncpu number      : 0\ncpu number      : 1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, err := parseMeminfo(b); err == nil {
+			var m meminfo
+			if _, err := parseMeminfo(m.append(nil, l.lines, false)); err != nil {
+				t.Errorf("%q gives what can't be read: %v", b, err)
+			}
+			m.append(nil, l.lines, true)
+		}
+		if blocks, err := parseCPUInfo(b); err == nil {
+			appendCPUBlocks(nil, blocks, []int{0, 2})
+		}
+		if h, err := parseHostStat(b); err == nil {
+			s := stat{host: h, cpus: make([]cpuTimes, 2)}
+			if again, err := parseHostStat(s.append(nil)); err != nil && h.btime != 0 && s.btime != 0 {
+				t.Errorf("%+v gives what can't be read: %v", again, err)
+			}
+		}
+		if lines, err := parseDiskstats(b); err == nil {
+			if again, err := parseDiskstats(appendDisks(nil, lines, nil)); err != nil || len(again) != len(lines) {
+				t.Errorf("%q gives %d lines for %d (%v)", b, len(again), len(lines), err)
+			}
+		}
+		parseOnline(b) //nolint:errcheck // it must not panic
+		isInit(string(b))
+	})
+}
