@@ -92,27 +92,48 @@ func newUsageFiles(g *Group) usageFiles {
 	return u
 }
 
-var cpuStatKeys = map[string]func(*cpuStat) *uint64{
-	"user_usec":      func(s *cpuStat) *uint64 { return &s.user },
-	"system_usec":    func(s *cpuStat) *uint64 { return &s.system },
-	"nice_usec":      func(s *cpuStat) *uint64 { return &s.nice },
-	"throttled_usec": func(s *cpuStat) *uint64 { return &s.throttled },
-	"throttled_time": func(s *cpuStat) *uint64 { return &s.throttledNS },
+// parseCPUStat parses cpu.stat of either version, into µs.
+func parseCPUStat(b []byte) (u CPUUsage, err error) {
+	err = forLines(b, func(line []byte) error {
+		key, value, _ := bytes.Cut(line, space)
+		var into *uint64
+		unit := uint64(1)
+		switch string(key) {
+		case "user_usec":
+			into = &u.User
+		case "system_usec":
+			into = &u.System
+		case "nice_usec": // since Linux 6.11
+			into = &u.Nice
+		case "throttled_usec":
+			into = &u.Throttled
+		case "throttled_time": // v1
+			into, unit = &u.Throttled, 1000
+		default:
+			return nil
+		}
+		n, err := parseUint(value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		*into = n / unit
+		return nil
+	})
+	// user_usec has nice_usec in it.
+	u.Nice = min(u.Nice, u.User)
+	u.User -= u.Nice
+	return u, err
 }
-
-type cpuStat struct{ user, system, nice, throttled, throttledNS uint64 }
 
 // CPUUsage reads the group's use; per-CPU times are appended to perCPU where
 // the kernel has them (v1).
 func (g *Group) CPUUsage(perCPU []CPUTime) (CPUUsage, []CPUTime, error) {
 	var u CPUUsage
 	if g.usage.stat != nil {
-		var s cpuStat
-		if err := g.usage.stat.with(func(b []byte) error { return parseKeyed(b, &s, cpuStatKeys) }); err != nil {
+		err := g.usage.stat.with(func(b []byte) (err error) { u, err = parseCPUStat(b); return err })
+		if err != nil {
 			return u, perCPU, err
 		}
-		// user_usec has nice_usec (since Linux 6.11) in it.
-		u = CPUUsage{User: s.user - min(s.nice, s.user), System: s.system, Nice: min(s.nice, s.user), Throttled: s.throttled + s.throttledNS/1000}
 	}
 	if g.usage.all == nil {
 		return u, perCPU, nil

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,7 @@ func newTree(t *testing.T, files map[string]string) *FS {
 		"proc/self/mountinfo":              "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n",
 		"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids\n",
 	}
-	for name, content := range files {
-		all[name] = content
-	}
+	maps.Copy(all, files)
 	for name, content := range all {
 		writeFile(t, filepath.Join(root, name), content)
 	}
@@ -78,11 +77,11 @@ func TestParsePaths(t *testing.T) {
 		t.Error(diff)
 	}
 	for in, says := range map[string]string{
-		"nonsense\n":                              "hierarchy:controllers:path",
-		"0::/../x\n":                              "cgroup namespace",
-		"0::/a/../b\n":                            "clean absolute path",
-		"0::a\n":                                  "clean absolute path",
-		"0::/a\x00b\n":                            "NUL",
+		"nonsense\n":   "hierarchy:controllers:path",
+		"0::/../x\n":   "cgroup namespace",
+		"0::/a/../b\n": "clean absolute path",
+		"0::a\n":       "clean absolute path",
+		"0::/a\x00b\n": "NUL",
 		"0::/" + strings.Repeat("x", 5000) + "\n": "at most",
 	} {
 		_, err := parsePaths(in)
@@ -225,7 +224,8 @@ func TestLongFilesAreReadWhole(t *testing.T) {
 		want.WriteString("some_key 12345\n")
 	}
 	fs := newTree(t, map[string]string{"sys/fs/cgroup/a/memory.stat": want.String() + "anon 7\n"})
-	st, err := fs.GroupAt(Paths{Unified: "/a"}).MemoryStat(0)
+	var st MemoryStat
+	err := fs.GroupAt(Paths{Unified: "/a"}).MemoryStat(0, &st)
 	if err != nil || st.Anon != 7 {
 		t.Errorf("anon %d (%v), want 7", st.Anon, err)
 	}

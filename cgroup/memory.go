@@ -42,16 +42,15 @@ func (g *Group) MemoryLimit(level int) (uint64, error) { return g.memory[level].
 // MemoryUsage is a level's use in bytes, its descendants' included.
 func (g *Group) MemoryUsage(level int) (uint64, error) { return g.memory[level].usage.readUint() }
 
-// MemoryStat reads a level's memory.stat, its descendants included.
-func (g *Group) MemoryStat(level int) (MemoryStat, error) {
-	var st MemoryStat
+// MemoryStat reads a level's memory.stat, its descendants included, into st.
+func (g *Group) MemoryStat(level int, st *MemoryStat) error {
+	*st = MemoryStat{}
 	l := &g.memory[level]
 	keys := memoryStatV1
 	if l.v2 {
 		keys = memoryStatV2
 	}
-	err := l.stat.with(func(b []byte) error { return parseKeyed(b, &st, keys) })
-	return st, err
+	return l.stat.with(func(b []byte) error { return parseKeyed(b, st, keys) })
 }
 
 // MemoryStat is what memory.stat tells of a level; all in bytes. A key that

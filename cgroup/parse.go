@@ -69,23 +69,20 @@ func forLines(b []byte, use func(line []byte) error) error {
 	return nil
 }
 
-var newline = []byte("\n")
+var newline, space = []byte("\n"), []byte(" ")
 
 // parseKeyed reads a flat keyed file ("key value" per line) into the fields
 // that the table names; unknown keys, which newer kernels add, are passed over.
 func parseKeyed[T any](b []byte, into *T, keys map[string]func(*T) *uint64) error {
 	return forLines(b, func(line []byte) error {
-		i := bytes.IndexByte(line, ' ')
-		if i < 0 {
+		key, value, _ := bytes.Cut(line, space)
+		field, ok := keys[string(key)]
+		if !ok || len(value) == 0 {
 			return nil
 		}
-		field, ok := keys[string(line[:i])]
-		if !ok {
-			return nil
-		}
-		n, err := parseUint(line[i+1:])
+		n, err := parseUint(value)
 		if err != nil {
-			return fmt.Errorf("%s: %w", line[:i], err)
+			return fmt.Errorf("%s: %w", key, err)
 		}
 		*field(into) = n
 		return nil

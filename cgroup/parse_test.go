@@ -191,8 +191,12 @@ func TestCPUQuotaRoundsUp(t *testing.T) {
 		max  string
 		want int
 	}{
-		{"50000 100000", 1}, {"100000 100000", 1}, {"100001 100000", 2}, {"250000 100000", 3},
-		{"max 100000", math.MaxInt}, {"1000 0", math.MaxInt},
+		{"50000 100000", 1},
+		{"100000 100000", 1},
+		{"100001 100000", 2},
+		{"250000 100000", 3},
+		{"max 100000", math.MaxInt},
+		{"1000 0", math.MaxInt},
 	} {
 		fs := newTree(t, map[string]string{
 			"sys/fs/cgroup/a/cpu.max": c.max + "\n",

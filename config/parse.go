@@ -80,12 +80,12 @@ func syntaxFault(err error) *problem {
 	fault := &problem{text: "not YAML; check quotes, brackets and indentation"}
 	// The error's own text repeats the source over many lines, and its type
 	// is internal to the library.
-	var known interface {
+	type known interface {
 		error
 		GetMessage() string
 		GetToken() *token.Token
 	}
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[known](err); ok {
 		fault.text = "not YAML: " + known.GetMessage() + "; check quotes, brackets and indentation there"
 		if t := known.GetToken(); t != nil && t.Position != nil {
 			fault.line = t.Position.Line

@@ -43,7 +43,8 @@ var rules = []struct {
 	{"runc", nil, Target{RuntimeHandler: "runc"}, true, reasonDefault},
 	{
 		"kata, though annotated", nil,
-		Target{RuntimeHandler: "kata", PodAnnotations: annotations{bare: "true"}}, false,
+		Target{RuntimeHandler: "kata", PodAnnotations: annotations{bare: "true"}},
+		false,
 		"runtime handler kata is skipped (policy.skipRuntimeHandlers: kata*)",
 	},
 	{"no handler skipped", func(p *Policy) { p.SkipRuntimeHandlers = nil }, Target{RuntimeHandler: "kata"}, true, reasonDefault},
@@ -59,13 +60,15 @@ var rules = []struct {
 	{"mutating no", nil, pod(annotations{mutating: "no"}), true, reasonDefault},
 	{
 		"webhook's opt-out on the container", nil,
-		Target{ContainerAnnotations: annotations{aliyun: "off"}}, false, "annotation " + aliyun + "=off on the container",
+		Target{ContainerAnnotations: annotations{aliyun: "off"}},
+		false, "annotation " + aliyun + "=off on the container",
 	},
 	{"webhooks not honoured", func(p *Policy) { p.WebhookAnnotations = false }, pod(annotations{aliyun: "no", mutating: "false"}), true, reasonDefault},
 	{"ours wins over the webhooks'", nil, pod(annotations{aliyun: "no", bare: "true"}), true, "annotation " + bare + "=true on the pod"},
 	{
 		"webhooks' before PID namespace", nil,
-		Target{HostPID: true, PodAnnotations: annotations{mutating: "false"}}, false, "annotation " + mutating + "=false on the pod",
+		Target{HostPID: true, PodAnnotations: annotations{mutating: "false"}},
+		false, "annotation " + mutating + "=false on the pod",
 	},
 
 	{"host PID", nil, Target{HostPID: true}, false, reasonHostPID},
@@ -77,7 +80,8 @@ var rules = []struct {
 	{"kube-system, though annotated", nil, Target{Namespace: "kube-system", PodAnnotations: annotations{bare: "true"}}, true, "annotation " + bare + "=true on the pod"},
 	{
 		"namespace before labels", func(p *Policy) { p.PodSelector = "app=web" },
-		Target{Namespace: "kube-system"}, false, reasonKubeSys,
+		Target{Namespace: "kube-system"},
+		false, reasonKubeSys,
 	},
 }
 
@@ -226,19 +230,23 @@ func TestDecideWarnings(t *testing.T) {
 		warnings []string
 	}{
 		{
-			annotations{bare: "yes"}, reasonDefault,
+			annotations{bare: "yes"},
+			reasonDefault,
 			[]string{"annotation " + bare + ` on the pod is ignored: got "yes"; write true or false`},
 		},
 		{
-			annotations{bare: ""}, reasonDefault,
+			annotations{bare: ""},
+			reasonDefault,
 			[]string{"annotation " + bare + ` on the pod is ignored: got ""; write true or false`},
 		},
 		{
-			annotations{bare + "/pod": "1", bare: "false"}, "annotation " + bare + "=false on the pod",
+			annotations{bare + "/pod": "1", bare: "false"},
+			"annotation " + bare + "=false on the pod",
 			[]string{"annotation " + bare + `/pod on the pod is ignored: got "1"; write true or false`},
 		},
 		{
-			annotations{bare: "true\nlevel=ERROR " + strings.Repeat("x", 1<<18)}, reasonDefault,
+			annotations{bare: "true\nlevel=ERROR " + strings.Repeat("x", 1<<18)},
+			reasonDefault,
 			[]string{"annotation " + bare + ` on the pod is ignored: got "true\nlevel=ERROR ` + strings.Repeat("x", 47) + `…"; write true or false`},
 		},
 	} {

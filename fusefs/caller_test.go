@@ -44,7 +44,7 @@ func output(t *testing.T, c *exec.Cmd) string {
 func TestCallerDecides(t *testing.T) {
 	dir := mountLive(t)
 	meminfo := filepath.Join(dir, "proc/meminfo")
-	hosts := strings.SplitN(read(t, "/proc/meminfo"), "\n", 2)[0]
+	hosts, _, _ := strings.Cut(read(t, "/proc/meminfo"), "\n")
 
 	limited := fixture.NewGroup(t)
 	limited.Set(t, "memory.max", "memory.limit_in_bytes", "100663296") // 96 MiB

@@ -405,7 +405,7 @@ func TestContainerThatEnded(t *testing.T) {
 	defer kept.Close()
 	buf := make([]byte, 4096)
 	n, err := kept.ReadAt(buf, 0)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	last := string(buf[:n])

@@ -221,6 +221,8 @@ func (v *View) limited() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c, err := v.readCPUs(g, nil)
+	mem := borrow()
+	defer mem.giveBack()
+	c, err := v.readCPUs(g, mem)
 	return len(c.set) < len(online), err
 }

@@ -71,7 +71,9 @@ func (v *View) appendCPUInfo(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	c, err := v.readCPUs(g, nil)
+	mem := borrow()
+	defer mem.giveBack()
+	c, err := v.readCPUs(g, mem)
 	if err != nil {
 		return b, err
 	}

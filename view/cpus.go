@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
@@ -17,20 +18,19 @@ type cpus struct {
 	own bool  // N is the whole cpuset: no quota makes it smaller
 }
 
-// readCPUs finds the first N CPUs of the effective cpuset. Its memory is scratch's.
-func (v *View) readCPUs(g *cgroup.Group, scratch []int) (cpus, error) {
+// readCPUs finds the first N CPUs of the effective cpuset; they are in mem.
+func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 	online, err := v.host.online.get(v.host.now())
 	if err != nil {
 		return cpus{}, err
 	}
-	set, err := g.CPUs(scratch)
-	if err != nil {
-		v.fault(err)
-	}
+	set, err := g.CPUs(mem.cpus[:0])
+	v.fault(err)
 	set = intersect(set, online)
 	if len(set) == 0 {
 		set = append(set, online...)
 	}
+	mem.cpus = set
 	n := len(set)
 	for i := range g.CPULevels() {
 		quota, err := g.CPUQuota(i)
@@ -45,6 +45,22 @@ func (v *View) readCPUs(g *cgroup.Group, scratch []int) (cpus, error) {
 	}
 	return cpus{set: set[:n], own: n == len(set)}, nil
 }
+
+// scratch is memory for one render.
+type scratch struct {
+	cpus   []int
+	perCPU []cgroup.CPUTime
+	times  []cpuTimes
+
+	meminfo meminfo
+	stat    cgroup.MemoryStat
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func borrow() *scratch { return scratches.Get().(*scratch) }
+
+func (m *scratch) giveBack() { scratches.Put(m) }
 
 // intersect keeps in a what b has too, in a's memory; both ascend.
 func intersect(a, b []int) []int {
@@ -74,7 +90,9 @@ func (v *View) appendCPURange(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	c, err := v.readCPUs(g, nil)
+	mem := borrow()
+	defer mem.giveBack()
+	c, err := v.readCPUs(g, mem)
 	if err != nil {
 		return b, err
 	}

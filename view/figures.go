@@ -24,7 +24,9 @@ func (v *View) Figures() (Figures, error) {
 	if err != nil {
 		return Figures{}, err
 	}
-	c, err := v.readCPUs(g, nil)
+	mem := borrow()
+	defer mem.giveBack()
+	c, err := v.readCPUs(g, mem)
 	if err != nil {
 		return Figures{}, err
 	}

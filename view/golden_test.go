@@ -220,7 +220,9 @@ func TestLinesAreTheHosts(t *testing.T) {
 				}
 				return key
 			},
-			"proc/diskstats": func(line string) string { return string(head([]byte(line), 3)) + " " + strconv.Itoa(len(strings.Fields(line))) },
+			"proc/diskstats": func(line string) string {
+				return string(head([]byte(line), 3)) + " " + strconv.Itoa(len(strings.Fields(line)))
+			},
 		} {
 			want := keys(hostsOwn(t, c, file), keyOf)
 			got := keys(render(t, v, file), keyOf)

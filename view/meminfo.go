@@ -147,22 +147,27 @@ func (v *View) appendMeminfo(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	m, limited, err := v.meminfo(g, &host)
+	mem := borrow()
+	defer mem.giveBack()
+	m := &mem.meminfo
+	limited, err := v.meminfo(g, &host, m, &mem.stat)
 	if err != nil {
 		return b, err
 	}
 	return m.append(b, host.lines, limited), nil
 }
 
-// meminfo reads one snapshot. limited is false where the host governs memory.
-func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout) (m meminfo, limited bool, err error) {
+// meminfo reads one snapshot into m. limited is false where the host governs
+// memory. outer is memory to work in.
+func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout, m *meminfo, outer *cgroup.MemoryStat) (limited bool, err error) {
+	*m = meminfo{}
 	gov, err := v.governing(g, host.total)
 	if err != nil {
-		return m, false, err
+		return false, err
 	}
 	m.swap = v.readSwap(g, host, gov)
 	if gov.level < 0 {
-		return m, false, nil
+		return false, nil
 	}
 	m.total = gov.limit / 1024
 	usage := v.figure(g.MemoryUsage(gov.level))
@@ -175,23 +180,20 @@ func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout) (m meminfo, limited
 				continue
 			}
 		}
-		st, err := g.MemoryStat(i)
-		v.fault(err)
-		used := usage
-		if i == gov.level {
-			m.stat = st
-		} else {
-			used = v.figure(g.MemoryUsage(i))
+		st, used := &m.stat, usage
+		if i != gov.level {
+			st, used = outer, v.figure(g.MemoryUsage(i))
 		}
+		v.fault(g.MemoryStat(i, st))
 		reclaimable := st.ActiveFile + st.InactiveFile + st.SlabReclaimable
 		m.available = min(m.available, under(limit+reclaimable, used)/1024)
 	}
 	// An outer level can be fuller than the governing one: what it has not
 	// is not free here either.
 	m.free = min(m.free, m.available)
-	v.readHugePages(g, host, &m)
-	v.readCommit(&m)
-	return m, true, v.gone(g)
+	v.readHugePages(g, host, m)
+	v.readCommit(m)
+	return true, v.gone(g)
 }
 
 // governs is the level that governs memory.
@@ -222,7 +224,7 @@ func (v *View) governing(g *cgroup.Group, hostTotal uint64) (governs, error) {
 
 // readHugePages fills the lines of the default huge page size where a level limits it.
 func (v *View) readHugePages(g *cgroup.Group, host *meminfoLayout, m *meminfo) {
-	if host.hugePageSize == 0 {
+	if host.hugePageSize == 0 || host.hugePages == 0 {
 		return
 	}
 	size := host.hugePageSize * 1024

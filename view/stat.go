@@ -66,7 +66,9 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	if s.host, err = v.host.stat.get(v.host.now()); err != nil {
 		return b, err
 	}
-	if s.cpus, err = v.cpuTimes(g); err != nil {
+	mem := borrow()
+	defer mem.giveBack()
+	if s.cpus, err = v.cpuTimes(g, mem); err != nil {
 		return b, err
 	}
 	start, known := v.started()
@@ -79,15 +81,16 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 }
 
 // cpuTimes reads the group's use and brings the view's CPU clock up to now.
-func (v *View) cpuTimes(g *cgroup.Group) ([]cpuTimes, error) {
-	shown, err := v.readCPUs(g, nil)
+// The counters are in mem.
+func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) ([]cpuTimes, error) {
+	shown, err := v.readCPUs(g, mem)
 	if err != nil {
 		return nil, err
 	}
 	s := cpuSample{shown: shown, steal: !v.hideThrottled}
-	if s.use, s.perCPU, err = g.CPUUsage(nil); err != nil {
-		v.fault(err)
-	}
+	s.use, mem.perCPU, err = g.CPUUsage(mem.perCPU[:0])
+	v.fault(err)
+	s.perCPU = mem.perCPU
 	if !shown.own {
 		s.perCPU = nil
 	}
@@ -96,7 +99,8 @@ func (v *View) cpuTimes(g *cgroup.Group) ([]cpuTimes, error) {
 	if !known {
 		start = s.now
 	}
-	return v.clock.advance(s, start, nil), nil
+	mem.times = v.clock.advance(s, start, mem.times[:0])
+	return mem.times, nil
 }
 
 // append prints the kernel's lines. Per-interrupt columns are left out (they

@@ -13,7 +13,9 @@ func (v *View) appendUptime(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	cpus, err := v.cpuTimes(g)
+	mem := borrow()
+	defer mem.giveBack()
+	cpus, err := v.cpuTimes(g, mem)
 	if err != nil {
 		return b, err
 	}

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -31,7 +32,7 @@ func main() {
 	root.AddCommand(serveCommand(), statusCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "lxcfs-nri:", err)
-		if _, ok := err.(usageError); ok {
+		if _, ok := errors.AsType[usageError](err); ok {
 			os.Exit(exitUsage)
 		}
 		os.Exit(exitFailed)

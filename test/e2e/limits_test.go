@@ -14,27 +14,22 @@ func TestUpdate(t *testing.T) {
 	ctx := begin(t)
 	c := startLimited(ctx, t, half)
 	sees(ctx, t, c, half.Memory, 1)
-	for _, l := range []rig.Limits{
-		{Memory: 128 * mib},
-		{Memory: 512 * mib, Quota: 150_000},
-		{Quota: 60_000},
-		{Memory: 256 * mib},
+	for _, tt := range []struct {
+		change rig.Limits
+		memory int64
+		cpus   int
+	}{
+		{rig.Limits{Memory: 128 * mib}, 128 * mib, 1},
+		{rig.Limits{Memory: 512 * mib, Quota: 150_000}, 512 * mib, min(runtime.NumCPU(), 2)},
+		{rig.Limits{Quota: 60_000}, 512 * mib, 1},
+		{rig.Limits{Memory: 256 * mib}, 256 * mib, 1},
 	} {
-		if err := c.Update(ctx, l); err != nil {
+		if err := c.Update(ctx, tt.change); err != nil {
 			t.Fatal(err)
 		}
-		memory, cpus := half.Memory, 0
-		if l.Memory != 0 {
-			memory = l.Memory
-		} else {
-			memory = 512 * mib
-		}
-		if l.Quota != 0 {
-			cpus = min(runtime.NumCPU(), int((l.Quota+99_999)/100_000))
-		}
-		sees(ctx, t, c, memory, cpus)
+		sees(ctx, t, c, tt.memory, tt.cpus)
+		listed(ctx, t, c, tt.memory, tt.cpus)
 	}
-	listed(ctx, t, c, 256*mib, 1)
 }
 
 // TestPodLimit has a pod's limit govern a container that may use more, or has

@@ -38,8 +38,7 @@ func list(ctx context.Context, dir, module, format string) (string, error) {
 	if err == nil {
 		return strings.TrimSpace(string(out)), nil
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return "", fmt.Errorf("go list -m %s: %w\n%s", module, err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	return "", fmt.Errorf("go list -m %s: %w: put Go's bin folder in PATH", module, err)

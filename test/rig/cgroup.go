@@ -162,7 +162,7 @@ func cgroupProcesses(path string) ([]int, error) {
 				pids = append(pids, pid)
 			}
 		}
-		f.Close() //nolint:errcheck // read-only
+		f.Close()
 	}
 	return pids, nil
 }

@@ -36,7 +36,7 @@ func spawn(log string, cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a log: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // the process has its own descriptor
+	defer f.Close() // the process has its own descriptor
 	st, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("stat a log: %w", err)

@@ -1,0 +1,71 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+export CGO_ENABLED ?= 0
+GO := go
+# Tools are pinned in a module of their own, so that they stay out of the product's go.mod.
+TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+FUZZTIME ?= 20s
+
+# Debian packages that the tests and the demo use on this machine.
+PACKAGES := runc procps util-linux busybox-static gcc libc6-dev
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/lxcfs-nri, one static file
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/lxcfs-nri
+
+.PHONY: demo
+demo: ## show host and container side by side, on a real containerd (needs root)
+	cd test && $(GO) run ./demo
+
+.PHONY: packages-needed
+packages-needed:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing" $$missing; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+# The race detector needs cgo. The suite in test/ builds containerd first, once.
+.PHONY: test
+test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
+	@echo "== unit and mount tests, with the race detector"
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
+	@echo "== end to end, with a containerd built from source"
+	cd test && $(GO) test -p 1 -count=1 -timeout 30m ./...
+
+.PHONY: bench
+bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
+	cd test && $(GO) run ./bench
+
+.PHONY: lint
+lint: ## go vet, golangci-lint, go mod tidy
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	$(TOOL) golangci-lint run ./...
+	cd test && $(TOOL) golangci-lint run -c ../.golangci.yml ./...
+	$(GO) mod tidy -diff
+	cd test && $(GO) mod tidy -diff
+
+.PHONY: vuln
+vuln: ## govulncheck (needs its database on the network)
+	$(TOOL) govulncheck ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser for FUZZTIME each
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || :); do \
+			echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built here, and the cached containerd
+	rm -rf bin dist
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/lxcfs-nri"
