@@ -165,10 +165,10 @@ func listed(ctx context.Context, t *testing.T, c *rig.Container, memory int64, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Namespace != c.Pod.Namespace || got.Pod != c.Pod.Name || got.Name != c.Name || got.Pid != pid {
+	if got.Namespace != c.Pod.Namespace || got.Pod != c.Pod.Name || got.Name != c.Name || got.PID != pid {
 		t.Errorf("status of %s/%s/%s, pid %d: got %+v", c.Pod.Namespace, c.Pod.Name, c.Name, pid, got)
 	}
-	if got.MemoryLimit != memory || got.MemTotal != memory || got.CPUs != cpus || !strings.HasPrefix(got.Governing, c.Pod.Cgroup) {
+	if got.MemoryLimit != uint64(memory) || got.MemTotal != uint64(memory) || got.CPUs != cpus || !strings.HasPrefix(got.Governing, c.Pod.Cgroup) {
 		t.Errorf("status of %s/%s: got %+v, want %d bytes, %d CPUs, governed below %s", c.Pod.Name, c.Name, got, memory, cpus, c.Pod.Cgroup)
 	}
 }

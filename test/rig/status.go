@@ -4,44 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/lxcfs-nri/lxcfs-nri/control"
 )
 
 // Status is what lxcfs-nri status --json prints.
-type Status struct {
-	Version    string            `json:"version"`
-	Mountpoint string            `json:"mountpoint"`
-	Pid        int               `json:"pid"`
-	Runtimes   []StatusRuntime   `json:"runtimes"`
-	Containers []StatusContainer `json:"containers"`
-}
-
-// StatusRuntime is a runtime that the daemon is, or was, connected to.
-type StatusRuntime struct {
-	Name      string `json:"name"`
-	Version   string `json:"version"`
-	Connected bool   `json:"connected"`
-	Socket    string `json:"socket"`
-}
-
-// StatusContainer is a container that the daemon knows.
-type StatusContainer struct {
-	ID        string `json:"id"`
-	Namespace string `json:"namespace"`
-	Pod       string `json:"pod"`
-	Name      string `json:"name"`
-	Pid       int    `json:"pid"`
-	Cgroup    string `json:"cgroup"`
-	// MemoryLimit is in bytes, 0 for none.
-	MemoryLimit int64 `json:"memoryLimit"`
-	// MemTotal is what the container is shown, in bytes.
-	MemTotal int64 `json:"memTotal"`
-	// CPUs is the number that the container is shown.
-	CPUs int `json:"cpus"`
-	// Governing is the level whose limit is shown: its cgroup, or "host".
-	Governing string `json:"governing"`
-	// Error says why there are no figures.
-	Error string `json:"error"`
-}
+type Status struct{ control.Status }
 
 // Status asks the daemon what it serves.
 func (d *Daemon) Status(ctx context.Context) (Status, error) {
@@ -79,11 +47,11 @@ func (s Status) Connected() error {
 }
 
 // Container finds a container by its id.
-func (s Status) Container(id string) (StatusContainer, bool) {
+func (s Status) Container(id string) (control.Container, bool) {
 	for _, c := range s.Containers {
 		if c.ID == id {
 			return c, true
 		}
 	}
-	return StatusContainer{}, false
+	return control.Container{}, false
 }
