@@ -12,19 +12,32 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
-// mounts are those to add to a container: one per served file. A destination
-// that the spec mounts already is left alone, and so is what would not land on
-// the container's own /proc or /sys.
-func mounts(runtime string, cfg *config.Config, ctr *api.Container) []*api.Mount {
-	var all []*api.Mount
+// mountable are the files that spec mounts bring into containers. A file that
+// this kernel does not have is not in a container's /proc or /sys either: the
+// OCI runtime could not mount onto it, and would fail the container.
+func mountable(cfg *config.Config, registry *view.Registry) []string {
+	var all []string
 	for i := range view.Files {
 		f := &view.Files[i]
-		destination := "/" + f.Path
-		if f.Reach != view.SpecMount || !cfg.Files.Serves(f.Path) || !lands(destination, ctr.GetMounts()) {
+		if f.Reach == view.SpecMount && cfg.Files.Serves(f.Path) && registry.HostHas(f) {
+			all = append(all, f.Path)
+		}
+	}
+	return all
+}
+
+// mounts are those to add to a container: one per file. A destination that the
+// spec mounts already is left alone, and so is what would not land on the
+// container's own /proc or /sys.
+func mounts(runtime, mountpoint string, files []string, ctr *api.Container) []*api.Mount {
+	var all []*api.Mount
+	for _, file := range files {
+		destination := "/" + file
+		if !lands(destination, ctr.GetMounts()) {
 			continue
 		}
 		all = append(all, &api.Mount{
-			Source:      filepath.Join(cfg.Mountpoint, view.ContainerPath(ctr.GetId(), f.Path)),
+			Source:      filepath.Join(mountpoint, view.ContainerPath(ctr.GetId(), file)),
 			Destination: destination,
 			Type:        "bind",
 			Options:     mountOptions(runtime),

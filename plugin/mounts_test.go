@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -30,7 +32,6 @@ func destinations(mounts []*api.Mount) []string {
 }
 
 func TestMounts(t *testing.T) {
-	cfg := config.Default()
 	var everything, procOnly, sysOnly []string
 	for _, p := range view.Paths() {
 		everything = append(everything, "/"+p)
@@ -59,29 +60,42 @@ func TestMounts(t *testing.T) {
 		{"the host's /sys, shared with it", append(usual()[:1], &api.Mount{Destination: "/sys", Type: "bind", Options: []string{"rbind", "rshared"}}), procOnly},
 		{"the host's /proc elsewhere", append(usual(), &api.Mount{Destination: "/host/proc", Type: "bind", Source: "/proc"}), everything},
 	} {
-		got := destinations(mounts("containerd", &cfg, &api.Container{Id: "abc", Mounts: c.spec}))
+		got := destinations(mounts("containerd", "/mnt", view.Paths(), &api.Container{Id: "abc", Mounts: c.spec}))
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
 	}
+}
+
+func TestMountable(t *testing.T) {
+	m := newMachine(t)
+	cfg := config.Default()
+	if diff := cmp.Diff(view.Paths(), mountable(&cfg, m.registry)); diff != "" {
+		t.Error(diff)
+	}
 	cfg.Files.Exclude = []string{"proc/meminfo"}
-	if got := destinations(mounts("containerd", &cfg, &api.Container{Id: "abc", Mounts: usual()})); slices.Contains(got, "/proc/meminfo") {
-		t.Error("a file that is not served is mounted")
+	if got := mountable(&cfg, m.registry); slices.Contains(got, "proc/meminfo") {
+		t.Errorf("a file that is not served is to be mounted: %v", got)
+	}
+	if err := os.Remove(filepath.Join(m.root, "proc/swaps")); err != nil {
+		t.Fatal(err)
+	}
+	if got := mountable(&cfg, m.registry); slices.Contains(got, "proc/swaps") {
+		t.Errorf("a file that the kernel does not have is to be mounted: %v", got)
 	}
 }
 
 func TestMountByRuntime(t *testing.T) {
-	cfg := config.Default()
 	for runtime, want := range map[string][]string{
 		"containerd": {"bind", "ro", "nosuid", "nodev", "noexec"},
 		"cri-o":      {"bind", "ro", "nosuid", "nodev", "noexec"},
 		"docker":     {"ro"},
 	} {
-		m := mounts(runtime, &cfg, &api.Container{Id: "abc", Mounts: usual()})[0]
+		m := mounts(runtime, "/mnt", view.Paths(), &api.Container{Id: "abc", Mounts: usual()})[0]
 		if diff := cmp.Diff(want, m.GetOptions()); diff != "" {
 			t.Errorf("%s: %s", runtime, diff)
 		}
-		if m.GetType() != "bind" || m.GetSource() != "/var/lib/lxcfs-nri/containers/abc/"+view.Files[0].Path {
+		if m.GetType() != "bind" || m.GetSource() != "/mnt/containers/abc/"+view.Files[0].Path {
 			t.Errorf("%s: %v", runtime, m)
 		}
 	}

@@ -19,6 +19,7 @@ type Plugin struct {
 	cfg      config.Config
 	registry *view.Registry
 	log      *slog.Logger
+	files    []string // to be mounted
 
 	mu      sync.Mutex
 	runtime Runtime
@@ -46,7 +47,7 @@ var (
 // mounted into them.
 func New(cfg config.Config, registry *view.Registry, log *slog.Logger) *Plugin {
 	return &Plugin{
-		cfg: cfg, registry: registry, log: log,
+		cfg: cfg, registry: registry, log: log, files: mountable(&cfg, registry),
 		runtime: Runtime{Socket: cfg.NRI.Socket},
 		told:    map[string]bool{},
 	}
@@ -113,7 +114,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 		return nil, nil, nil
 	}
 	adjust := &api.ContainerAdjustment{}
-	for _, m := range mounts(p.Runtime().Name, &p.cfg, ctr) {
+	for _, m := range mounts(p.Runtime().Name, p.cfg.Mountpoint, p.files, ctr) {
 		adjust.AddMount(m)
 	}
 	return adjust, nil, nil

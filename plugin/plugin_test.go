@@ -22,6 +22,7 @@ type machine struct {
 	registry *view.Registry
 	log      *bytes.Buffer
 	pid      int
+	root     string
 }
 
 func newMachine(t *testing.T) *machine {
@@ -31,7 +32,7 @@ func newMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{log: &bytes.Buffer{}, pid: c.PID}
+	m := &machine{log: &bytes.Buffer{}, pid: c.PID, root: c.Root}
 	log := slog.New(slog.NewTextHandler(m.log, nil))
 	m.registry = view.NewRegistry(view.NewHost(c.Root), groups, log, view.Options{})
 	t.Cleanup(m.registry.Close)

@@ -3,6 +3,8 @@ package view
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -148,6 +150,12 @@ func (r *Registry) removeLocked(v *View) {
 	r.byNumber[v.Number%slots].Store(nil)
 	r.free = append(r.free, v.Number)
 	v.close()
+}
+
+// HostHas says that this kernel has a file of its own by that path.
+func (r *Registry) HostHas(f *File) bool {
+	_, err := os.Stat(filepath.Join(r.host.root, f.Path))
+	return err == nil
 }
 
 // Get finds a view by its container's id, nil for an unknown one.
