@@ -128,9 +128,12 @@ func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api
 	return nil
 }
 
-// StopContainer ends the view.
+// StopContainer ends the view. Should a runtime tell before the processes have
+// ended, they keep their files until RemoveContainer.
 func (p *Plugin) StopContainer(_ context.Context, _ *api.PodSandbox, ctr *api.Container) ([]*api.ContainerUpdate, error) {
-	p.registry.Remove(ctr.GetId())
+	if v := p.registry.Get(ctr.GetId()); v != nil && !v.Running() {
+		p.registry.Remove(ctr.GetId())
+	}
 	return nil, nil
 }
 

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,6 +75,12 @@ func TestLifeOfAContainer(t *testing.T) {
 	}
 	if m.registry.Get("c1") != v || v.Container().PID != m.pid {
 		t.Errorf("after StartContainer: %+v", v.Container())
+	}
+	if _, err := m.plugin.StopContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil || m.registry.Get("c1") != v {
+		t.Errorf("the files go while the container's processes run (%v)", err)
+	}
+	if err := os.RemoveAll(filepath.Join(m.root, "proc", strconv.Itoa(m.pid))); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := m.plugin.StopContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil || m.registry.Get("c1") != nil {
 		t.Errorf("the view outlives the container (%v)", err)

@@ -67,6 +67,16 @@ func (v *View) Container() Container {
 	return v.container
 }
 
+// Running says that the container's init exists.
+func (v *View) Running() bool {
+	pid := v.Container().PID
+	if pid == 0 {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(v.host.root, "proc", strconv.Itoa(pid)))
+	return err == nil
+}
+
 // cgroup gives the container's group, found when it is first needed: between
 // its creation and its start a container may have a path but no process.
 func (v *View) cgroup() (*cgroup.Group, error) {
