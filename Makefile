@@ -37,6 +37,8 @@ packages-needed:
 test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== unit and mount tests, with the race detector"
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
+	@echo "== counts of allocations, which hold without it"
+	$(GO) test -count=1 -run Allocate ./view
 	@echo "== end to end, with a containerd built from source"
 	cd test && $(GO) test -p 1 -count=1 -timeout 30m ./...
 

@@ -195,7 +195,7 @@ func TestTree(t *testing.T) {
 	}
 	for dir, want := range map[string]string{
 		".":                                "containers proc sys",
-		"proc":                             "cpuinfo diskstats meminfo stat swaps uptime",
+		"proc":                             "cpuinfo diskstats loadavg meminfo slabinfo stat swaps uptime",
 		"containers":                       "c1",
 		"containers/c1":                    "proc sys",
 		"containers/c1/sys/devices/system": "cpu",

@@ -1,3 +1,7 @@
+//go:build !race
+
+// With the race detector sync.Pool drops what it is given, at random.
+
 package view
 
 import (

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -178,23 +177,11 @@ func (r *Registry) initOf(pid int, ns string) (int, error) {
 		if link, err := os.Readlink(r.procPath(n, "ns/pid")); err != nil || link != ns {
 			continue
 		}
-		if b, err := os.ReadFile(r.procPath(n, "status")); err == nil && isInit(string(b)) {
+		if pids := r.host.pids(n); len(pids) > 1 && pids[len(pids)-1] == 1 {
 			return n, nil
 		}
 	}
 	return 0, fmt.Errorf("%w: no init in %s", ErrGone, ns)
-}
-
-// isInit finds whether a process is number 1 of its own PID namespace: the
-// last number of the NSpid line (proc_pid_status(5)).
-func isInit(status string) bool {
-	for line := range strings.Lines(status) {
-		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			f := strings.Fields(ids)
-			return len(f) > 1 && f[len(f)-1] == "1"
-		}
-	}
-	return false
 }
 
 // limited says that some level limits memory, swap or CPUs.

@@ -32,6 +32,8 @@ var Files = []File{
 	{Path: "sys/devices/system/cpu/online", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUOnline},
 	{Path: "sys/devices/system/cpu/possible", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPossible},
 	{Path: "sys/devices/system/cpu/present", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPresent},
+	{Path: "proc/loadavg", Mode: 0o444, Append: (*View).appendLoadavg, host: hostLoadavg},
+	{Path: "proc/slabinfo", Mode: 0o400, Append: (*View).appendSlabinfo, host: hostSlabinfo},
 }
 
 // ContainersDir is the directory of the containers' own files, below the mount point.

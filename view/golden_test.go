@@ -49,6 +49,16 @@ func open(t testing.TB, c fixture.Case, opts Options) *View {
 	return v
 }
 
+func write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func hostsOwn(t testing.TB, c fixture.Case, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(c.Root, file))
@@ -170,13 +180,7 @@ func parse(t *testing.T, v *View) (p parsed) {
 	t.Helper()
 	root := t.TempDir()
 	for i := range Files {
-		name := filepath.Join(root, Files[i].Path)
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, render(t, v, Files[i].Path), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		write(t, filepath.Join(root, Files[i].Path), render(t, v, Files[i].Path))
 	}
 	fs, err := procfs.NewFS(filepath.Join(root, "proc"))
 	if err != nil {

@@ -22,6 +22,8 @@ const (
 	hostCPUOnline
 	hostCPUPossible
 	hostCPUPresent
+	hostLoadavg
+	hostSlabinfo
 	hostFiles
 )
 
@@ -35,6 +37,8 @@ var hostPaths = [hostFiles]string{
 	hostCPUOnline:   "sys/devices/system/cpu/online",
 	hostCPUPossible: "sys/devices/system/cpu/possible",
 	hostCPUPresent:  "sys/devices/system/cpu/present",
+	hostLoadavg:     "proc/loadavg",
+	hostSlabinfo:    "proc/slabinfo",
 }
 
 // hostAge is how old a shared snapshot of a host's file may be.
@@ -59,17 +63,17 @@ type Host struct {
 // NewHost gives the host whose /proc and /sys are below root.
 func NewHost(root string) *Host {
 	h := &Host{root: root, now: bootTime}
-	h.meminfo.load = load(h, hostMeminfo, parseMeminfo)
-	h.swaps.load = load(h, hostSwaps, func(b []byte) ([]byte, error) { return b, nil })
-	h.cpuinfo.load = load(h, hostCPUInfo, parseCPUInfo)
-	h.stat.load = load(h, hostStat, parseHostStat)
-	h.diskstats.load = load(h, hostDiskstats, parseDiskstats)
-	h.online.load = load(h, hostCPUOnline, parseOnline)
+	h.meminfo.load = loader(h, hostMeminfo, parseMeminfo)
+	h.swaps.load = loader(h, hostSwaps, func(b []byte) ([]byte, error) { return b, nil })
+	h.cpuinfo.load = loader(h, hostCPUInfo, parseCPUInfo)
+	h.stat.load = loader(h, hostStat, parseHostStat)
+	h.diskstats.load = loader(h, hostDiskstats, parseDiskstats)
+	h.online.load = loader(h, hostCPUOnline, parseOnline)
 	h.overcommit.load = h.readOvercommit
 	return h
 }
 
-func load[T any](h *Host, f hostFile, parse func([]byte) (T, error)) func() (T, error) {
+func loader[T any](h *Host, f hostFile, parse func([]byte) (T, error)) func() (T, error) {
 	return func() (T, error) {
 		b, err := h.read(f)
 		if err != nil {

@@ -38,6 +38,7 @@ type Registry struct {
 	next    uint32   // slot not used so far
 	free    []uint32 // numbers of views that ended, oldest first
 	callers callers
+	sampler sampler
 }
 
 // NewRegistry gives an empty registry.
@@ -116,7 +117,7 @@ func (v *View) update(c Container) bool {
 func (r *Registry) newView(number uint32, c Container) *View {
 	return &View{
 		Number: number, host: r.host, fs: r.fs, log: r.log, container: c,
-		noSwap: r.opts.NoSwap, hideThrottled: r.opts.HideThrottled,
+		noSwap: r.opts.NoSwap, hideThrottled: r.opts.HideThrottled, sampler: &r.sampler,
 	}
 }
 

@@ -76,7 +76,10 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	if known {
 		s.btime += uint64(start / time.Second)
 	}
-	s.processes, s.running, s.blocked = v.readTasks(g)
+	// The kernel keeps no number of started processes per group. The largest
+	// number of tasks seen never falls, as the host's.
+	t := v.readTasks(g)
+	s.processes, s.running, s.blocked = t.most, t.running, t.blocked
 	return s.append(b), v.gone(g)
 }
 

@@ -3,6 +3,7 @@ package view
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,29 +14,33 @@ import (
 // maxTasksScanned bounds what a container with very many threads costs.
 const maxTasksScanned = 1024
 
-// taskCount is a view's tasks, as counted at most a second ago.
-type taskCount struct {
-	mu               sync.Mutex
-	at               time.Duration
-	set              bool
-	running, blocked uint64
-	most             uint64 // the largest number of tasks seen
+// taskFigures sums up a group's tasks (threads).
+type taskFigures struct {
+	running, blocked, count uint64
+	most                    uint64 // the largest count seen
+	lastPID                 int    // newest of them, as numbered in the container's PID namespace
 }
 
-// readTasks counts the group's tasks. The kernel keeps no number of started
-// processes per group, so processes is the largest number of tasks seen: like
-// the host's it never falls.
-func (v *View) readTasks(g *cgroup.Group) (processes, running, blocked uint64) {
+// tasks is a view's figures, as counted at most a second ago.
+type tasks struct {
+	mu  sync.Mutex // held across the count: all who wait want this view's
+	at  time.Duration
+	set bool
+	taskFigures
+}
+
+// readTasks counts the group's tasks.
+func (v *View) readTasks(g *cgroup.Group) taskFigures {
 	t := &v.tasks
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := v.host.now()
 	if t.set && now-t.at < hostAge && now >= t.at {
-		return t.most, t.running, t.blocked
+		return t.taskFigures
 	}
 	tids, err := g.Tasks(nil, maxTasksScanned)
 	v.fault(err)
-	t.running, t.blocked = 0, 0
+	t.running, t.blocked, t.count = 0, 0, uint64(len(tids))
 	var buf [512]byte
 	for _, tid := range tids {
 		switch v.host.taskState(tid, buf[:]) {
@@ -45,13 +50,55 @@ func (v *View) readTasks(g *cgroup.Group) (processes, running, blocked uint64) {
 			t.blocked++
 		}
 	}
-	count := uint64(len(tids))
 	if n, err := g.TaskCount(); err == nil {
-		count = n
+		t.count = n
 	}
-	t.most = max(t.most, count)
+	t.most = max(t.most, t.count)
+	if len(tids) > 0 {
+		if pid := v.host.pidInside(v.Container().PID, slices.Max(tids)); pid > 0 {
+			t.lastPID = pid
+		}
+	}
 	t.at, t.set = now, true
-	return t.most, t.running, t.blocked
+	return t.taskFigures
+}
+
+// pidInside is the number of a task in the PID namespace of a container's init;
+// its own where no init is known, 0 where it has ended.
+func (h *Host) pidInside(init, tid int) int {
+	level := len(h.pids(init)) - 1
+	pids := h.pids(tid)
+	if len(pids) == 0 {
+		return 0
+	}
+	return pids[max(0, min(level, len(pids)-1))]
+}
+
+// pids are the numbers of a task from the daemon's PID namespace inwards: the
+// NSpid line of its status (proc_pid_status(5)).
+func (h *Host) pids(tid int) []int {
+	if tid == 0 {
+		return nil
+	}
+	b, err := os.ReadFile(h.root + "/proc/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		return nil
+	}
+	var all []int
+	for line := range bytes.Lines(b) {
+		ids, ok := bytes.CutPrefix(line, []byte("NSpid:"))
+		if !ok {
+			continue
+		}
+		for id := range bytes.FieldsSeq(ids) {
+			n, err := strconv.Atoi(string(id))
+			if err != nil {
+				return nil
+			}
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // taskState is the state letter of a task (proc_pid_stat(5), field 3), 0 for

@@ -53,7 +53,10 @@ type View struct {
 	faults  atomic.Uint64
 
 	clock cpuClock
-	tasks taskCount
+	tasks tasks
+	load  load
+
+	sampler *sampler // the registry's
 }
 
 // Append appends the content of a file. The error is ErrGone for a container
