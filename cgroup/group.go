@@ -5,8 +5,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // Group is one container's group in every hierarchy that matters here. Its
@@ -94,18 +92,8 @@ func (p place) file(name string) *file {
 
 // own gives the group's own directory for a controller.
 func (g *Group) own(controller string) (place, bool) {
-	dir, v2, ok := g.fs.hierarchy(controller)
-	if !ok {
-		return place{}, false
-	}
-	at := g.paths.Unified
-	if !v2 {
-		at = g.paths.V1[controller]
-	}
-	if at == "" {
-		return place{}, false
-	}
-	return place{g: g, path: at, dir: filepath.Join(dir, at), v2: v2}, true
+	dir, at, v2, ok := g.fs.directory(g.paths, controller)
+	return place{g: g, path: at, dir: dir, v2: v2}, ok
 }
 
 // levelsOf makes a controller's levels. The v2 root is left out: it has no
@@ -152,20 +140,6 @@ func (g *Group) Gone() bool {
 		}
 	}
 	return false
-}
-
-// Inode tells a group from a later one of the same path; 0 for one that is gone.
-func (g *Group) Inode() uint64 {
-	for _, c := range []string{"memory", "cpu"} {
-		if p, ok := g.own(c); ok {
-			var st unix.Stat_t
-			if err := unix.Stat(p.dir, &st); err != nil {
-				return 0
-			}
-			return st.Ino
-		}
-	}
-	return 0
 }
 
 // Close gives the group's descriptors back. Reads under way finish.

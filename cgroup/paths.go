@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Paths is where a process is: its path in each hierarchy, as
@@ -155,6 +157,38 @@ func (p Paths) container(spec string) Paths {
 		out.V1[c] = cut(at)
 	}
 	return out
+}
+
+// directory is where a controller's files of the group at p are, and the
+// group's path in that hierarchy.
+func (fs *FS) directory(p Paths, controller string) (dir, at string, v2, ok bool) {
+	mount, v2, ok := fs.hierarchy(controller)
+	if at = p.Unified; !v2 {
+		at = p.V1[controller]
+	}
+	if !ok || at == "" {
+		return "", "", v2, false
+	}
+	return filepath.Join(mount, at), at, v2, true
+}
+
+// Key tells groups from each other, by their paths.
+func (p Paths) Key() string {
+	return strings.Join([]string{p.Unified, p.V1["memory"], p.V1["cpu"], p.V1["cpuset"]}, "\n")
+}
+
+// Inode tells the group at p from a later one of the same path; 0 where there is none.
+func (fs *FS) Inode(p Paths) uint64 {
+	for _, c := range []string{"memory", "cpu"} {
+		if dir, _, _, ok := fs.directory(p, c); ok {
+			var st unix.Stat_t
+			if err := unix.Stat(dir, &st); err != nil {
+				return 0
+			}
+			return st.Ino
+		}
+	}
+	return 0
 }
 
 // ancestors lists a path and its parents up to the root, innermost first.

@@ -23,6 +23,8 @@ type callers struct {
 	mu    sync.Mutex
 	byKey map[string]*list.Element
 	used  *list.List // of *caller, most recently used first
+
+	hostNS string // the daemon's own PID namespace, as /proc/<pid>/ns/pid names it
 }
 
 type caller struct {
@@ -32,7 +34,8 @@ type caller struct {
 	pid   int    // init of the reader's PID namespace, 0 where the reader is in the host's
 }
 
-func (c *callers) init() {
+func (c *callers) init(root string) {
+	c.hostNS, _ = os.Readlink(filepath.Join(root, "proc/self/ns/pid")) // a fixture has none
 	c.byKey = map[string]*list.Element{}
 	c.used = list.New()
 }
@@ -104,11 +107,7 @@ func (r *Registry) callerView(pid int) (*View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGone, err)
 	}
-	own, err := os.Readlink(filepath.Join(r.host.root, "proc/self/ns/pid"))
-	if err != nil {
-		return nil, fmt.Errorf("finding the daemon's PID namespace: %w", err)
-	}
-	if ns == own {
+	if ns == r.callers.hostNS {
 		return r.callerInHost(pid)
 	}
 	if c := r.callers.get(ns); c != nil && r.initHolds(c, ns) {
@@ -138,14 +137,12 @@ func (r *Registry) callerInHost(pid int) (*View, error) {
 		}
 		return nil, err
 	}
-	g := r.fs.GroupAt(paths)
-	key := g.Path()
-	inode := g.Inode()
+	key, inode := paths.Key(), r.fs.Inode(paths)
 	if c := r.callers.get(key); c != nil && c.inode == inode && !c.view.ended.Load() {
-		g.Close()
 		return c.view, nil
 	}
-	v := r.newView(0, Container{ID: key})
+	g := r.fs.GroupAt(paths)
+	v := r.newView(0, Container{ID: g.Path()})
 	v.group = g
 	v.start, v.startSet = r.host.earliest(g)
 	r.callers.put(&caller{key: key, view: v, inode: inode})

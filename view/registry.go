@@ -44,7 +44,7 @@ type Registry struct {
 // NewRegistry gives an empty registry.
 func NewRegistry(host *Host, fs *cgroup.FS, log *slog.Logger, opts Options) *Registry {
 	r := &Registry{host: host, fs: fs, log: log, opts: opts, byID: map[string]*View{}, next: 1}
-	r.callers.init()
+	r.callers.init(host.root)
 	return r
 }
 
