@@ -1,7 +1,7 @@
 // Package fusefs serves the views over FUSE.
 //
-// A node id is a meaning, not an allocation: the view's number in the high 32
-// bits, the number of the file or directory in the low ones. View 0 is the
+// A node id is a meaning, not an allocation: the view's number in the high 24
+// bits, the number of the file or directory in the low 40. View 0 is the
 // tree at the root, whose files are resolved by who reads them:
 //
 //	/                        root, view 0

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"errors"
+	"os"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,11 @@ func errno(err error) fuse.Status {
 		return fuse.OK
 	case errors.Is(err, view.ErrGone):
 		return fuse.Status(unix.ESRCH) // as procfs says of a process that ended
+	case errors.Is(err, os.ErrNotExist):
+		return fuse.ENOENT
+	}
+	if e, ok := errors.AsType[unix.Errno](err); ok {
+		return fuse.Status(e) // of a sysfs file that is read through
 	}
 	return fuse.EIO
 }

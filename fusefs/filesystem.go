@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,7 @@ type FileSystem struct {
 	registry *view.Registry
 	log      *slog.Logger
 	tree     tree
+	cpuPaths cpuPaths
 	open     *snapshots
 	handle   atomic.Uint64
 	scratch  sync.Pool // of *[]byte, for rendering
@@ -54,116 +54,174 @@ func (fs *FileSystem) String() string { return fsName }
 
 // Lookup finds a name in a directory. It renders nothing: sizes are told by GetAttr.
 func (fs *FileSystem) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	viewNumber, number := splitNode(header.NodeId)
-	if viewNumber == 0 && number == containersNumber {
+	n, status := fs.node(header.NodeId)
+	if !status.Ok() {
+		return status
+	}
+	if n.containers {
 		v := fs.registry.Get(name)
 		if v == nil {
 			return fuse.ENOENT
 		}
 		// The id may come to mean another run of the container.
-		fs.entry(v.Number, rootNumber, 0, out)
+		out.NodeId = nodeID(v.Number, rootNumber)
+		fs.attr(out.NodeId, unix.S_IFDIR|0o555, 0, &out.Attr)
 		return fuse.OK
 	}
-	child, ok := fs.tree.child(number, name)
-	if viewNumber == 0 && number == rootNumber && name == view.ContainersDir {
-		child, ok = containersNumber, true
+	viewNumber, number := splitNode(header.NodeId)
+	if n.entry != nil {
+		child, ok := fs.tree.child(number, name)
+		if header.NodeId == fuse.FUSE_ROOT_ID && name == view.ContainersDir {
+			child, ok = containersNumber, true
+		}
+		if ok {
+			out.NodeId = nodeID(viewNumber, child)
+			out.SetEntryTimeout(forever)
+			mode := fs.mode(child)
+			fs.attr(out.NodeId, mode, unknownSize, &out.Attr)
+			if mode&unix.S_IFMT == unix.S_IFDIR {
+				out.SetAttrTimeout(forever)
+			}
+			return fuse.OK
+		}
 	}
-	if !ok {
+	if n.cpu == nil {
 		return fuse.ENOENT
 	}
-	fs.entry(viewNumber, child, forever, out)
-	return fuse.OK
+	return fs.lookupCPU(n.view, n.cpu.Child(name), viewNumber, header.Pid, out)
 }
 
-func (fs *FileSystem) entry(viewNumber, number uint32, holds time.Duration, out *fuse.EntryOut) {
-	out.NodeId = nodeID(viewNumber, number)
-	out.SetEntryTimeout(holds)
-	fs.attr(viewNumber, number, unknownSize, &out.Attr)
-	if e := fs.tree[number]; e == nil || e.file == nil {
-		out.SetAttrTimeout(holds)
-	}
-}
-
-// attr fills the attributes of a file or directory.
-func (fs *FileSystem) attr(viewNumber, number uint32, size int, out *fuse.Attr) {
-	now := time.Now()
-	out.Ino = nodeID(viewNumber, number)
-	out.SetTimes(&now, &now, &now)
+// mode is the type and permissions of an entry of the shared tree.
+func (fs *FileSystem) mode(number uint64) uint32 {
 	e := fs.tree[number]
 	switch {
 	case number == containersNumber:
-		out.Mode, out.Nlink = unix.S_IFDIR|0o700, 2
+		return unix.S_IFDIR | 0o700
 	case e != nil && e.file != nil:
-		out.Mode, out.Nlink = unix.S_IFREG|e.file.Mode, 1
-		out.Size = uint64(size)
-	default:
-		out.Mode, out.Nlink = unix.S_IFDIR|0o555, 2
+		return unix.S_IFREG | e.file.Mode
 	}
+	return unix.S_IFDIR | 0o555
 }
 
-// node finds what a node id stands for: a file (with its view, nil for a
-// caller-resolved one) or, with file nil, a directory.
-func (fs *FileSystem) node(id uint64) (v *view.View, file *view.File, status fuse.Status) {
+// attr fills attributes.
+func (fs *FileSystem) attr(id uint64, mode uint32, size int, out *fuse.Attr) {
+	now := time.Now()
+	out.SetTimes(&now, &now, &now)
+	out.Ino, out.Mode, out.Nlink = id, mode, 1
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		out.Nlink, size = 2, 0
+	}
+	out.Size = uint64(size)
+}
+
+// node is what a node id stands for.
+type node struct {
+	view       *view.View // nil for a caller-resolved one
+	containers bool
+	entry      *entry        // of the tree that all views share
+	cpu        *view.CPUNode // below (or the root of) the CPU directory
+}
+
+// file says that the node has content.
+func (n *node) file() bool {
+	return n.entry == nil && !n.containers || n.entry != nil && n.entry.file != nil
+}
+
+// node finds what a node id stands for.
+func (fs *FileSystem) node(id uint64) (n node, status fuse.Status) {
 	viewNumber, number := splitNode(id)
 	if viewNumber != 0 {
-		if v = fs.registry.ByNumber(viewNumber); v == nil {
-			return nil, nil, errno(view.ErrGone)
+		if n.view = fs.registry.ByNumber(viewNumber); n.view == nil {
+			return n, errno(view.ErrGone)
 		}
 	}
 	if viewNumber == 0 && number == containersNumber {
-		return nil, nil, fuse.OK
+		n.containers = true
+		return n, fuse.OK
 	}
-	e := fs.tree[number]
-	if e == nil {
-		return nil, nil, fuse.ENOENT
+	if number&cpuNodeBit != 0 {
+		cpu, ok := fs.cpuNode(number)
+		if !ok {
+			return n, fuse.ENOENT
+		}
+		n.cpu = &cpu
+		return n, fuse.OK
 	}
-	return v, e.file, fuse.OK
+	if n.entry = fs.tree[number]; n.entry == nil {
+		return n, fuse.ENOENT
+	}
+	if n.entry.cpuDir {
+		top := view.TopCPUNode
+		n.cpu = &top
+	}
+	return n, fuse.OK
 }
 
 // GetAttr tells attributes. The size of a file is that of what a read would
 // give now; of a caller-resolved one it depends on who asks, so the kernel may
 // not keep it.
 func (fs *FileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	v, file, status := fs.node(in.NodeId)
+	n, status := fs.node(in.NodeId)
 	if !status.Ok() {
 		return status
 	}
-	viewNumber, number := splitNode(in.NodeId)
-	if file == nil {
-		fs.attr(viewNumber, number, 0, &out.Attr)
-		out.SetTimeout(forever)
-		return fuse.OK
-	}
-	size := unknownSize
-	p := fs.scratch.Get().(*[]byte)
-	defer fs.scratch.Put(p)
-	b, err := fs.render(v, file, int(in.Pid), (*p)[:0])
-	*p = b[:0]
-	if err == nil {
-		size = len(b)
-		if v != nil {
-			out.SetTimeout(sizeHolds)
+	_, number := splitNode(in.NodeId)
+	mode, size := fs.mode(number), unknownSize
+	if n.entry == nil && n.cpu != nil {
+		if mode, size, status = fs.cpuAttr(&n, in.Pid); !status.Ok() {
+			return status
 		}
 	}
-	fs.attr(viewNumber, number, size, &out.Attr)
+	if mode&unix.S_IFMT == unix.S_IFDIR && n.entry != nil {
+		out.SetTimeout(forever)
+	}
+	if mode&unix.S_IFMT == unix.S_IFREG {
+		p := fs.scratch.Get().(*[]byte)
+		defer fs.scratch.Put(p)
+		b, err := fs.render(&n, in.Pid, (*p)[:0])
+		*p = b[:0]
+		if err == nil {
+			size = len(b)
+			if n.view != nil {
+				out.SetTimeout(sizeHolds)
+			}
+		}
+	}
+	fs.attr(in.NodeId, mode, size, &out.Attr)
 	return fuse.OK
 }
 
-func (fs *FileSystem) render(v *view.View, file *view.File, pid int, b []byte) ([]byte, error) {
-	if v == nil {
-		return fs.registry.AppendForCaller(pid, file, b)
+// render appends a file's content, as the process pid shall see it.
+func (fs *FileSystem) render(n *node, pid uint32, b []byte) ([]byte, error) {
+	switch {
+	case n.entry == nil:
+		v, err := fs.viewOf(n, pid)
+		if err != nil {
+			return b, err
+		}
+		return v.AppendCPUFile(*n.cpu, b)
+	case n.view == nil:
+		return fs.registry.AppendForCaller(int(pid), n.entry.file, b)
 	}
-	return v.Append(file, b)
+	return n.view.Append(n.entry.file, b)
+}
+
+// viewOf is a node's view; of a caller-resolved one that of who asks.
+func (fs *FileSystem) viewOf(n *node, pid uint32) (*view.View, error) {
+	if n.view != nil {
+		return n.view, nil
+	}
+	return fs.registry.CallerView(int(pid))
 }
 
 // Open gives a handle. It is only a number: a container may open as many files
 // as it is allowed to, which costs the daemon nothing until they are read.
 func (fs *FileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	_, file, status := fs.node(in.NodeId)
+	n, status := fs.node(in.NodeId)
 	switch {
 	case !status.Ok():
 		return status
-	case file == nil:
+	case !n.file():
 		return fuse.Status(unix.EISDIR)
 	case in.Flags&unix.O_ACCMODE != unix.O_RDONLY:
 		return fuse.EACCES
@@ -183,8 +241,8 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 		return nil, fuse.EINVAL
 	}
-	v, file, status := fs.node(in.NodeId)
-	if status.Ok() && file == nil {
+	n, status := fs.node(in.NodeId)
+	if status.Ok() && !n.file() {
 		status = fuse.Status(unix.EISDIR)
 	}
 	snap := fs.open.get(in.Fh)
@@ -196,45 +254,55 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	}
 	p := fs.scratch.Get().(*[]byte)
 	defer fs.scratch.Put(p)
-	b, err := fs.render(v, file, int(in.Pid), (*p)[:0])
+	b, err := fs.render(&n, in.Pid, (*p)[:0])
 	*p = b[:0]
 	switch {
 	case err != nil && snap != nil:
 		return fuse.ReadResultData(buf[:snap.readAt(buf, in.Offset)]), fuse.OK
 	case err != nil:
-		if !errors.Is(err, view.ErrGone) {
-			fs.log.Error("a file could not be made", "file", file.Path, "error", err)
-		}
 		return nil, errno(err)
 	}
 	viewNumber, _ := splitNode(in.NodeId)
 	fs.open.put(in.Fh, viewNumber, b)
-	n := 0
+	got := 0
 	if in.Offset < uint64(len(b)) {
-		n = copy(buf, b[in.Offset:])
+		got = copy(buf, b[in.Offset:])
 	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
+	return fuse.ReadResultData(buf[:got]), fuse.OK
 }
 
 // Release forgets a handle.
 func (fs *FileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { fs.open.drop(in.Fh) }
 
+// Readlink tells a symbolic link's target.
+func (fs *FileSystem) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
+	n, status := fs.node(header.NodeId)
+	if !status.Ok() {
+		return nil, status
+	}
+	if n.cpu == nil {
+		return nil, fuse.EINVAL
+	}
+	return fs.readlinkCPU(&n, header.Pid)
+}
+
 // OpenDir opens a directory.
 func (fs *FileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
-	_, file, status := fs.node(in.NodeId)
-	if status.Ok() && file != nil {
-		return fuse.ENOTDIR
-	}
+	_, status := fs.node(in.NodeId)
 	return status
 }
 
 // ReadDir lists a directory. Offsets count entries; ids of containers are in
 // order, so that a list that changes meanwhile loses none that stay.
 func (fs *FileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	if _, _, status := fs.node(in.NodeId); !status.Ok() {
+	n, status := fs.node(in.NodeId)
+	if !status.Ok() {
 		return status
 	}
-	entries := fs.list(in.NodeId)
+	entries, err := fs.list(in.NodeId, &n, in.Pid)
+	if err != nil {
+		return errno(err)
+	}
 	for i := in.Offset; i < uint64(len(entries)); i++ {
 		if !out.AddDirEntry(entries[i]) {
 			break
@@ -243,30 +311,28 @@ func (fs *FileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	return fuse.OK
 }
 
-func (fs *FileSystem) list(id uint64) []fuse.DirEntry {
-	viewNumber, number := splitNode(id)
+func (fs *FileSystem) list(id uint64, n *node, pid uint32) ([]fuse.DirEntry, error) {
+	viewNumber, _ := splitNode(id)
 	all := []fuse.DirEntry{{Name: ".", Mode: unix.S_IFDIR, Ino: id}, {Name: "..", Mode: unix.S_IFDIR}}
-	if viewNumber == 0 && number == containersNumber {
+	if n.containers {
 		for _, v := range fs.registry.List() {
 			all = append(all, fuse.DirEntry{Name: v.Container().ID, Mode: unix.S_IFDIR, Ino: nodeID(v.Number, rootNumber)})
 		}
-		return all
+		return all, nil
 	}
-	for _, c := range fs.tree[number].children {
-		mode := uint32(unix.S_IFREG)
-		if fs.tree[c].file == nil {
-			mode = unix.S_IFDIR
+	if n.entry != nil {
+		for _, c := range n.entry.children {
+			all = append(all, fuse.DirEntry{Name: fs.tree[c].name, Mode: fs.mode(c) & unix.S_IFMT, Ino: nodeID(viewNumber, c)})
 		}
-		all = append(all, fuse.DirEntry{Name: fs.tree[c].name, Mode: mode, Ino: nodeID(viewNumber, c)})
 	}
-	if id == nodeID(0, rootNumber) {
+	if id == fuse.FUSE_ROOT_ID {
 		all = append(all, fuse.DirEntry{Name: view.ContainersDir, Mode: unix.S_IFDIR, Ino: nodeID(0, containersNumber)})
 	}
-	return all
+	if n.cpu == nil {
+		return all, nil
+	}
+	return fs.listCPU(all, n, viewNumber, pid)
 }
-
-// ReleaseDir has nothing to forget.
-func (fs *FileSystem) ReleaseDir(*fuse.ReleaseIn) {}
 
 // SetAttr refuses: the files are the kernel's and ours to make.
 func (fs *FileSystem) SetAttr(<-chan struct{}, *fuse.SetAttrIn, *fuse.AttrOut) fuse.Status {

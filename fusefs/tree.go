@@ -7,9 +7,9 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
-// Numbers in the low half of a node id. They are the same in every process of
-// this and later versions: files are counted by their place in view.Files,
-// directories by their first mention there.
+// Numbers in the low 40 bits of a node id. They are the same in every process
+// of this and later versions: files are counted by their place in view.Files,
+// directories by their first mention there; cpunodes.go numbers the rest.
 const (
 	rootNumber       = 1 // of the whole tree (FUSE_ROOT_ID) and of each view
 	containersNumber = 2
@@ -17,30 +17,40 @@ const (
 	firstDir         = 1 << 16
 )
 
-func nodeID(viewNumber, number uint32) uint64 { return uint64(viewNumber)<<32 | uint64(number) }
+// viewShift leaves 24 bits to the number of a view (view.MaxNumber).
+const viewShift = 40
 
-func splitNode(id uint64) (viewNumber, number uint32) { return uint32(id >> 32), uint32(id) }
+func nodeID(viewNumber uint32, number uint64) uint64 {
+	return uint64(viewNumber)<<viewShift | number
+}
+
+func splitNode(id uint64) (viewNumber uint32, number uint64) {
+	return uint32(id >> viewShift), id & (1<<viewShift - 1)
+}
 
 // entry is a file or directory of every view.
 type entry struct {
 	name     string
 	file     *view.File // nil for a directory
-	parent   uint32
-	children []uint32 // in the order of view.Files
+	children []uint64   // in the order of view.Files
+	cpuDir   bool       // holds more: the host's entries
 }
 
 // tree is the shape that all views share, by number.
-type tree map[uint32]*entry
+type tree map[uint64]*entry
 
 // newTree lays out the files that are served.
 func newTree(files []view.File, serves func(string) bool) tree {
 	t := tree{rootNumber: {}}
-	dirs := map[string]uint32{".": rootNumber}
-	nextDir := uint32(firstDir)
+	dirs := map[string]uint64{".": rootNumber}
+	nextDir := uint64(firstDir)
 	for i := range files {
 		f := &files[i]
-		at := uint32(rootNumber)
+		at := uint64(rootNumber)
 		served := serves(f.Path)
+		if f.Reach == view.Inside {
+			served = serves(path.Dir(f.Path))
+		}
 		for _, dir := range prefixes(path.Dir(f.Path)) {
 			n, ok := dirs[dir]
 			if !ok {
@@ -49,19 +59,18 @@ func newTree(files []view.File, serves func(string) bool) tree {
 				dirs[dir] = n
 			}
 			if served && t[n] == nil {
-				t.add(n, at, &entry{name: path.Base(dir)})
+				t.add(n, at, &entry{name: path.Base(dir), cpuDir: dir == view.CPUDir})
 			}
 			at = n
 		}
-		if served {
-			t.add(firstFile+uint32(i), at, &entry{name: path.Base(f.Path), file: f})
+		if served && f.Append != nil {
+			t.add(firstFile+uint64(i), at, &entry{name: path.Base(f.Path), file: f})
 		}
 	}
 	return t
 }
 
-func (t tree) add(number, parent uint32, e *entry) {
-	e.parent = parent
+func (t tree) add(number, parent uint64, e *entry) {
 	t[number] = e
 	t[parent].children = append(t[parent].children, number)
 }
@@ -78,12 +87,12 @@ func prefixes(dir string) []string {
 }
 
 // child finds a directory's entry by name.
-func (t tree) child(number uint32, name string) (uint32, bool) {
+func (t tree) child(number uint64, name string) (uint64, bool) {
 	e := t[number]
 	if e == nil {
 		return 0, false
 	}
-	i := slices.IndexFunc(e.children, func(c uint32) bool { return t[c].name == name })
+	i := slices.IndexFunc(e.children, func(c uint64) bool { return t[c].name == name })
 	if i < 0 {
 		return 0, false
 	}

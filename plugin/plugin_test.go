@@ -32,6 +32,9 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
 	for i := range view.Files { // the kernel has them all; not all were worth capturing
+		if view.Files[i].Append == nil {
+			continue
+		}
 		f, err := os.OpenFile(filepath.Join(c.Root, view.Files[i].Path), os.O_CREATE, 0o444)
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +73,7 @@ func ctr(id string, pid int) *api.Container {
 func TestLifeOfAContainer(t *testing.T) {
 	m, ctx := newMachine(t), context.Background()
 	adjust, _, err := m.plugin.CreateContainer(ctx, pod(nil), ctr("c1", 0))
-	if err != nil || len(adjust.GetMounts()) != len(view.Files) {
+	if err != nil || len(adjust.GetMounts()) != len(view.Paths()) {
 		t.Fatalf("CreateContainer: %v, %v", adjust, err)
 	}
 	v := m.registry.Get("c1")

@@ -81,7 +81,7 @@ func (c *callers) closeAll() {
 // see of a file: the view of its container, and the host's own file where it
 // is in no group with a limit.
 func (r *Registry) AppendForCaller(pid int, f *File, b []byte) ([]byte, error) {
-	v, err := r.callerView(pid)
+	v, err := r.CallerView(pid)
 	if err != nil {
 		return b, err
 	}
@@ -96,14 +96,14 @@ func (r *Registry) AppendForCaller(pid int, f *File, b []byte) ([]byte, error) {
 	return append(b, whole...), err
 }
 
-// callerView finds the group that decides what a process sees: that of the
+// CallerView finds the group that decides what a process sees: that of the
 // init of its PID namespace, or its own in the host's.
-func (r *Registry) callerView(pid int) (*View, error) {
+func (r *Registry) CallerView(pid int) (*View, error) {
 	if pid <= 0 {
 		// A reader whose PID namespace is not below the daemon's.
 		return nil, fmt.Errorf("%w: the reader can't be seen from this PID namespace: run the daemon in the host's (hostPID)", ErrGone)
 	}
-	ns, err := os.Readlink(r.procPath(pid, "ns/pid"))
+	ns, err := os.Readlink(r.pidNS(pid))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGone, err)
 	}
@@ -124,7 +124,7 @@ func (r *Registry) callerView(pid int) (*View, error) {
 
 // initHolds says that a kept caller still stands for the namespace.
 func (r *Registry) initHolds(c *caller, ns string) bool {
-	link, err := os.Readlink(r.procPath(c.pid, "ns/pid"))
+	link, err := os.Readlink(r.pidNS(c.pid))
 	return err == nil && link == ns && !c.view.ended.Load()
 }
 
@@ -149,13 +149,14 @@ func (r *Registry) callerInHost(pid int) (*View, error) {
 	return v, nil
 }
 
-func (r *Registry) procPath(pid int, name string) string {
-	return filepath.Join(r.host.root, "proc", strconv.Itoa(pid), name)
+// pidNS is the file of a process's PID namespace.
+func (r *Registry) pidNS(pid int) string {
+	return filepath.Join(r.host.root, "proc", strconv.Itoa(pid), "ns/pid")
 }
 
 // initOf finds the init of a PID namespace, as the daemon sees it.
 func (r *Registry) initOf(pid int, ns string) (int, error) {
-	if f, err := os.Open(r.procPath(pid, "ns/pid")); err == nil {
+	if f, err := os.Open(r.pidNS(pid)); err == nil {
 		defer f.Close()
 		const nsGetPIDFromPIDNS = 0x8004b706 // NS_GET_PID_FROM_PIDNS, since Linux 6.11
 		if n, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), nsGetPIDFromPIDNS, 1); errno == 0 {
@@ -171,7 +172,7 @@ func (r *Registry) initOf(pid int, ns string) (int, error) {
 		if err != nil {
 			continue
 		}
-		if link, err := os.Readlink(r.procPath(n, "ns/pid")); err != nil || link != ns {
+		if link, err := os.Readlink(r.pidNS(n)); err != nil || link != ns {
 			continue
 		}
 		if pids := r.host.pids(n); len(pids) > 1 && pids[len(pids)-1] == 1 {

@@ -3,18 +3,23 @@ package view
 // Reach says how a file gets into a container.
 type Reach int
 
-// SpecMount is a bind mount in the container's OCI spec. runc allows such
-// mounts below /proc for a fixed list of files only (checkProcMount in
-// libcontainer/rootfs_linux.go).
-const SpecMount Reach = iota
+const (
+	// SpecMount is a bind mount in the container's OCI spec. runc allows such
+	// mounts below /proc for a fixed list of files only (checkProcMount in
+	// libcontainer/rootfs_linux.go).
+	SpecMount Reach = iota
+	// Inside comes with the directory it is in.
+	Inside
+)
 
-// File is one virtual file.
+// File is one virtual file, or a directory.
 type File struct {
 	Path  string // below the container's root, without a leading slash
 	Mode  uint32 // permission bits
 	Reach Reach
 	// Append appends the whole file to b. The error is ErrGone for a
-	// container that ended; other faults cost single figures only.
+	// container that ended; other faults cost single figures only. A
+	// directory has none.
 	Append func(v *View, b []byte) ([]byte, error)
 	// host names the host's file shown to callers without limits.
 	host hostFile
@@ -29,11 +34,12 @@ var Files = []File{
 	{Path: "proc/stat", Mode: 0o444, Append: (*View).appendStat, host: hostStat},
 	{Path: "proc/uptime", Mode: 0o444, Append: (*View).appendUptime, host: hostUptime},
 	{Path: "proc/diskstats", Mode: 0o444, Append: (*View).appendDiskstats, host: hostDiskstats},
-	{Path: "sys/devices/system/cpu/online", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUOnline},
-	{Path: "sys/devices/system/cpu/possible", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPossible},
-	{Path: "sys/devices/system/cpu/present", Mode: 0o444, Append: (*View).appendCPURange, host: hostCPUPresent},
+	{Path: "sys/devices/system/cpu/online", Mode: 0o444, Reach: Inside, Append: (*View).appendCPURange, host: hostCPUOnline},
+	{Path: "sys/devices/system/cpu/possible", Mode: 0o444, Reach: Inside, Append: (*View).appendCPURange, host: hostCPUPossible},
+	{Path: "sys/devices/system/cpu/present", Mode: 0o444, Reach: Inside, Append: (*View).appendCPURange, host: hostCPUPresent},
 	{Path: "proc/loadavg", Mode: 0o444, Append: (*View).appendLoadavg, host: hostLoadavg},
 	{Path: "proc/slabinfo", Mode: 0o400, Append: (*View).appendSlabinfo, host: hostSlabinfo},
+	{Path: CPUDir, Mode: 0o555},
 }
 
 // ContainersDir is the directory of the containers' own files, below the mount point.
@@ -42,11 +48,13 @@ const ContainersDir = "containers"
 // ContainerPath is where a container's own copy of a file is, below the mount point.
 func ContainerPath(id, file string) string { return ContainersDir + "/" + id + "/" + file }
 
-// Paths lists what is served.
+// Paths lists what can be served, or not.
 func Paths() []string {
-	all := make([]string, len(Files))
+	var all []string
 	for i := range Files {
-		all[i] = Files[i].Path
+		if Files[i].Reach != Inside {
+			all = append(all, Files[i].Path)
+		}
 	}
 	return all
 }

@@ -16,6 +16,9 @@ import (
 // slots is how many views there can be at a time.
 const slots = 1 << 16
 
+// MaxNumber is above the number of every view: 24 bits of a node id are for it.
+const MaxNumber = 1 << 24
+
 // Options are the settings that change what views show.
 type Options struct {
 	NoSwap        bool // show no swap at all
@@ -122,8 +125,8 @@ func (r *Registry) newView(number uint32, c Container) *View {
 }
 
 // numberLocked gives a number that no view has, and that was not given for as
-// long as possible: the kernel may know old node ids still. The high half
-// counts how often the slot was given.
+// long as possible: the kernel may know old node ids still. The bits above
+// the slot count how often it was given.
 func (r *Registry) numberLocked() (uint32, error) {
 	if r.next < slots {
 		r.next++
@@ -134,7 +137,7 @@ func (r *Registry) numberLocked() (uint32, error) {
 	}
 	n := r.free[0]
 	r.free = r.free[1:]
-	return n + slots, nil
+	return (n + slots) % MaxNumber, nil
 }
 
 // Remove ends a container's view. An unknown id is nothing to do.

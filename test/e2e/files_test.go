@@ -34,6 +34,12 @@ func TestFiles(t *testing.T) {
 	if got, want := output(ctx, t, c, "cat", "/sys/devices/system/cpu/online"), "0\n"; got != want {
 		t.Errorf("online CPUs: got %q, want %q", got, want)
 	}
+	if got, want := output(ctx, t, c, "ls", "/sys/devices/system/cpu"), "cpu1\n"; !strings.Contains(got, "cpu0\n") || strings.Contains(got, want) {
+		t.Errorf("CPU directories: got %q, want cpu0 alone", got)
+	}
+	if got := strings.Fields(output(ctx, t, c, "cat", "/proc/loadavg")); len(got) != 5 || !strings.Contains(got[3], "/") {
+		t.Errorf("loadavg: got %q, want five fields", got)
+	}
 	// What most programs ask, by way of the C library.
 	for _, name := range []string{"_NPROCESSORS_ONLN", "_NPROCESSORS_CONF"} {
 		if got, want := output(ctx, t, c, "getconf", name), "1\n"; got != want {

@@ -133,7 +133,7 @@ func injected(ctx context.Context, t *testing.T, c *rig.Container) {
 	got := ours(ctx, t, c)
 	for _, file := range []string{
 		"/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/swaps", "/proc/diskstats",
-		"/sys/devices/system/cpu/online",
+		"/sys/devices/system/cpu", "/proc/loadavg", "/proc/slabinfo",
 	} {
 		if _, ok := got[file]; !ok {
 			t.Errorf("%s of %s/%s is not ours; these are: %v", file, c.Pod.Name, c.Name, got)
