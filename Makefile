@@ -10,7 +10,8 @@ TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 FUZZTIME ?= 20s
 
 # Debian packages that the tests and the demo use on this machine.
-PACKAGES := runc procps util-linux busybox-static gcc libc6-dev
+PACKAGES := runc procps util-linux busybox-static gcc libc6-dev \
+	qemu-system-x86 qemu-system-common kmod cpio xz-utils
 
 .PHONY: help
 help: ## list the targets
