@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/lxcfs-nri/lxcfs-nri/test/lxcfs"
 	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
@@ -81,14 +82,14 @@ func bench(ctx context.Context, quick bool) (err error) {
 	if err != nil {
 		return err
 	}
-	lx, err := startLxcfs(ctx, r.Dir)
+	lx, err := lxcfs.Start(ctx, r.Dir, os.Stdout)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lx.stop()) }()
+	defer func() { err = errors.Join(err, lx.Stop()) }()
 	all := []contestant{
 		{"kernel", "/", 0},
-		{"lxcfs", lx.dir, lx.cmd.Process.Pid},
+		{"lxcfs", lx.Dir, lx.PID()},
 		{"lxcfs-nri", filepath.Join(d.Mountpoint, "containers", c.ID), status.PID},
 		{"lxcfs-nri, by caller", d.Mountpoint, status.PID},
 	}

@@ -21,7 +21,6 @@ type Daemon struct {
 	// Mountpoint is where its file system is.
 	Mountpoint string
 
-	rig    *Rig
 	binary string
 	runDir string
 	ending bool // by our will
@@ -38,31 +37,48 @@ func (r *Rig) Serve(ctx context.Context, binary, config string) (*Daemon, error)
 	if r.daemon != nil && r.daemon.alive() {
 		return nil, errors.New("the daemon runs already")
 	}
-	d := &Daemon{Mountpoint: filepath.Join(r.Dir, "fuse"), rig: r, binary: binary, runDir: filepath.Join(r.Dir, "daemon")}
-	// Without a file of its own it would read this machine's.
-	file := filepath.Join(r.Dir, "config.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		return nil, fmt.Errorf("write the daemon's configuration: %w", err)
-	}
-	cmd := exec.Command(binary, "serve", "--config", file, "--mountpoint", d.Mountpoint, "--run-dir", d.runDir, "--nri-socket", r.NRISocket)
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
-	p, err := spawn(filepath.Join(r.Dir, "lxcfs-nri.log"), cmd)
+	r.daemon = nil
+	d, err := Serve(ctx, r.Dir, binary, config, r.NRISocket)
 	if err != nil {
 		return nil, err
 	}
-	d.process, r.daemon = p, d
+	r.daemon = d
+	return d, nil
+}
+
+// NoRuntime is the NRI socket of a daemon that only serves files.
+const NoRuntime = "none"
+
+// Serve starts a daemon whose files are all below dir.
+func Serve(ctx context.Context, dir, binary, config, nriSocket string) (*Daemon, error) {
+	d := &Daemon{Mountpoint: filepath.Join(dir, "fuse"), binary: binary, runDir: filepath.Join(dir, "daemon")}
+	// Without a file of its own it would read this machine's.
+	file := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, fmt.Errorf("write the daemon's configuration: %w", err)
+	}
+	cmd := exec.Command(binary, "serve", "--config", file, "--mountpoint", d.Mountpoint, "--run-dir", d.runDir, "--nri-socket", nriSocket)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
+	p, err := spawn(filepath.Join(dir, "lxcfs-nri.log"), cmd)
+	if err != nil {
+		return nil, err
+	}
+	d.process = p
 	err = Poll(ctx, waitShort, func() error {
 		if !ready.MatchString(p.output()) && p.alive() {
 			return errors.New("no line with the word ready")
 		}
 		return nil
 	})
-	if !p.alive() {
-		r.daemon = nil
+	if err == nil && !p.alive() {
 		err = errors.New("it ended: " + p.state())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start lxcfs-nri serve: %w\n%s", err, lastLines([]byte(p.output()), 20))
+		err = fmt.Errorf("start lxcfs-nri serve: %w\n%s", err, lastLines([]byte(p.output()), 20))
+		if p.alive() {
+			err = errors.Join(err, d.Kill())
+		}
+		return nil, err
 	}
 	return d, nil
 }
