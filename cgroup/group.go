@@ -126,6 +126,9 @@ func (g *Group) Path() string {
 	return g.paths.V1["cpu"]
 }
 
+// Inode tells the group from a later one of the same path; 0 for one that was removed.
+func (g *Group) Inode() uint64 { return g.fs.Inode(g.paths) }
+
 // Root says that the group is the root of the hierarchy: no container's.
 func (g *Group) Root() bool { return g.Path() == "/" }
 

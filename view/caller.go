@@ -144,7 +144,9 @@ func (r *Registry) callerInHost(pid int) (*View, error) {
 	g := r.fs.GroupAt(paths)
 	v := r.newView(0, Container{ID: g.Path()})
 	v.group = g
-	v.start, v.startSet = r.host.earliest(g)
+	if v.start, v.startSet = r.host.earliest(g); v.startSet {
+		v.keepClock(g)
+	}
 	r.callers.put(&caller{key: key, view: v, inode: inode})
 	return v, nil
 }

@@ -34,15 +34,20 @@ func (t *cpuTimes) sum() uint64 { return t.user + t.nice + t.system + t.idle + t
 // cpuClock turns the use of a group into CPU counters that never fall and
 // whose sum grows with time: each shown CPU gets every tick of the time that
 // passes, as used where the group used it and else as idle.
-//
-// It holds figures only, no pointers of the process that fills it, so that a
-// successor can go on with them.
 type cpuClock struct {
-	mu    sync.Mutex
-	at    time.Duration // since boot; the time up to which CPUs have their ticks
-	seen  cgroup.CPUUsage
-	cpus  []cpuState // as many as were ever shown; the first shown of them are live
-	shown int
+	mu   sync.Mutex
+	kept *keptClock // where the figures outlive this process, nil where they don't
+	clockFigures
+	cpus []cpuState // as many as were ever shown; the first shown of them are live
+}
+
+// clockFigures and cpuState hold no pointers: they are kept as they are.
+type clockFigures struct {
+	born, at  time.Duration // since boot; at is the time up to which CPUs have their ticks
+	seen      cgroup.CPUUsage
+	shown     uint64
+	live      uint64 // CPUs kept; len(cpus)
+	processes uint64 // the most tasks seen
 }
 
 type cpuState struct {
@@ -51,7 +56,7 @@ type cpuState struct {
 	user, nice, system, steal time.Duration
 	part                      time.Duration // of a tick that has passed
 	// what the kernel said of the host CPU that this one stood for
-	host                 int
+	host                 int64
 	seenUser, seenSystem uint64 // µs
 }
 
@@ -71,11 +76,12 @@ func (c *cpuClock) advance(s cpuSample, born time.Duration, out []cpuTimes) []cp
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cpus == nil {
-		c.at = min(born, s.now)
+		c.born = min(born, s.now)
+		c.at = c.born
 	}
 	n := len(s.shown.set)
 	// The time before a change of N was lived by the CPUs of both sides of it.
-	live := max(n, c.shown)
+	live := max(n, int(c.shown))
 	for len(c.cpus) < live {
 		c.cpus = append(c.cpus, cpuState{host: -1})
 	}
@@ -89,7 +95,49 @@ func (c *cpuClock) advance(s cpuSample, born time.Duration, out []cpuTimes) []cp
 	for i := range c.cpus[:n] {
 		out = append(out, c.cpus[i].times)
 	}
+	c.keep()
 	return out
+}
+
+// count takes in the number of tasks there are, and gives the most there were.
+func (c *cpuClock) count(tasks uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if tasks > c.processes {
+		c.processes = tasks
+		c.keep()
+	}
+	return c.processes
+}
+
+// goOn has the figures kept from now on, and takes over those that were.
+// Without room (nil) they live as long as this process. It tells when the
+// container was born, where that was known before.
+func (c *cpuClock) goOn(kept *keptClock) (born time.Duration, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if kept == nil || c.kept != nil || c.cpus != nil {
+		return 0, false
+	}
+	c.kept = kept
+	c.cpus, known = kept.load(&c.clockFigures)
+	return c.born, known
+}
+
+func (c *cpuClock) keep() {
+	if c.kept != nil && c.cpus != nil {
+		c.kept.save(&c.clockFigures, c.cpus)
+	}
+}
+
+// end gives up what is kept: for ever, where the group is gone.
+func (c *cpuClock) end(gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept != nil {
+		c.kept.release(gone)
+		c.kept = nil
+	}
 }
 
 // shareUse lays the use since the last sample on the live CPUs: where the
@@ -147,9 +195,9 @@ func (s *cpuState) own(cpu int, times []cgroup.CPUTime) (user, system time.Durat
 	if !ok {
 		return 0, 0
 	}
-	if s.host != cpu {
+	if s.host != int64(cpu) {
 		// What a CPU did before it was shown under this number was told of evenly.
-		s.host = cpu
+		s.host = int64(cpu)
 		if s.times.sum() > 0 {
 			s.seenUser, s.seenSystem = times[i].User, times[i].System
 			return 0, 0
@@ -187,8 +235,8 @@ func (s *cpuState) pass(passed time.Duration) {
 // those that stay, since the sum of all may not fall; they go on from their
 // own figures when they come back.
 func (c *cpuClock) fold(n int) {
-	for i := n; i < c.shown; i++ {
+	for i := n; i < int(c.shown); i++ {
 		c.cpus[i%n].times.add(c.cpus[i].times)
 	}
-	c.shown = n
+	c.shown = uint64(n)
 }

@@ -23,6 +23,8 @@ const MaxNumber = 1 << 24
 type Options struct {
 	NoSwap        bool // show no swap at all
 	HideThrottled bool // time without quota is idle, not steal
+	// Kept has CPU clocks outlive the process; nil: they begin anew with it.
+	Kept *Kept
 }
 
 // Registry knows the containers and their views. All methods may be called at
@@ -120,7 +122,7 @@ func (v *View) update(c Container) bool {
 func (r *Registry) newView(number uint32, c Container) *View {
 	return &View{
 		Number: number, host: r.host, fs: r.fs, log: r.log, container: c,
-		noSwap: r.opts.NoSwap, hideThrottled: r.opts.HideThrottled, sampler: &r.sampler,
+		noSwap: r.opts.NoSwap, hideThrottled: r.opts.HideThrottled, sampler: &r.sampler, kept: r.opts.Kept,
 	}
 }
 

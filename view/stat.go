@@ -79,7 +79,7 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	// The kernel keeps no number of started processes per group. The largest
 	// number of tasks seen never falls, as the host's.
 	t := v.readTasks(g)
-	s.processes, s.running, s.blocked = t.most, t.running, t.blocked
+	s.processes, s.running, s.blocked = v.clock.count(t.count), t.running, t.blocked
 	return s.append(b), v.gone(g)
 }
 
@@ -99,7 +99,9 @@ func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) ([]cpuTimes, error) {
 	}
 	s.now = v.host.now()
 	start, known := v.started()
-	if !known {
+	if known {
+		v.keepClock(g)
+	} else {
 		start = s.now
 	}
 	mem.times = v.clock.advance(s, start, mem.times[:0])

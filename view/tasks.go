@@ -17,8 +17,7 @@ const maxTasksScanned = 1024
 // taskFigures sums up a group's tasks (threads).
 type taskFigures struct {
 	running, blocked, count uint64
-	most                    uint64 // the largest count seen
-	lastPID                 int    // newest of them, as numbered in the container's PID namespace
+	lastPID                 int // newest of them, as numbered in the container's PID namespace
 }
 
 // tasks is a view's figures, as counted at most a second ago.
@@ -53,7 +52,6 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 	if n, err := g.TaskCount(); err == nil {
 		t.count = n
 	}
-	t.most = max(t.most, t.count)
 	if len(tids) > 0 {
 		if pid := v.host.pidInside(v.Container().PID, slices.Max(tids)); pid > 0 {
 			t.lastPID = pid

@@ -52,11 +52,13 @@ type View struct {
 	suspect atomic.Bool // a file was missing that may mean so
 	faults  atomic.Uint64
 
-	clock cpuClock
-	tasks tasks
-	load  load
+	clock   cpuClock
+	keeping sync.Once
+	tasks   tasks
+	load    load
 
 	sampler *sampler // the registry's
+	kept    *Kept    // the registry's
 }
 
 // Append appends the content of a file. The error is ErrGone for a container
@@ -128,6 +130,24 @@ func (v *View) started() (start time.Duration, known bool) {
 		v.start, v.startSet = start, true
 	}
 	return v.start, v.startSet
+}
+
+// keepClock has the CPU clock outlive the process, and go on from where an
+// earlier process left it.
+func (v *View) keepClock(g *cgroup.Group) {
+	v.keeping.Do(func() {
+		if v.kept == nil {
+			return
+		}
+		// An id is used again when a container is restarted, a group is not.
+		identity := fmt.Sprintf("%s %d", v.Container().ID, g.Inode())
+		born, known := v.clock.goOn(v.kept.take(identity))
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if known && v.container.PID == 0 {
+			v.start = min(v.start, born) // the task that was the oldest may have ended
+		}
+	})
 }
 
 // startOf reads when a process started, since boot: field 22 of
@@ -204,7 +224,10 @@ func (v *View) close() {
 	v.ended.Store(true)
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	gone := v.group == nil
 	if v.group != nil {
+		gone = v.group.Gone()
 		v.group.Close()
 	}
+	v.clock.end(gone)
 }

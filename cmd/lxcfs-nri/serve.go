@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -103,17 +104,27 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	registry := view.NewRegistry(view.NewHost("/"), groups, log, view.Options{
-		NoSwap:        !cfg.Swap,
-		HideThrottled: cfg.Stat.Throttled == config.ThrottledHide,
-	})
-	defer registry.Close()
-	nri := plugin.New(cfg, registry, log)
+	host := view.NewHost("/")
+	var registry *view.Registry
+	var nri *plugin.Plugin
+	// The socket comes first: it keeps a second daemon from the same files.
 	ctl, err := control.Listen(cfg.RunDir, func() control.Status { return status(&cfg, registry, nri) })
 	if err != nil {
 		return err
 	}
 	defer ctl.Close() //nolint:errcheck // the process ends
+	// Not unmapped before the process ends: a read may be under way until then.
+	kept, err := view.OpenKept(filepath.Join(cfg.RunDir, "clocks"), host)
+	if err != nil {
+		log.Warn("CPU counters will begin anew with the next daemon", "error", err)
+	}
+	registry = view.NewRegistry(host, groups, log, view.Options{
+		NoSwap:        !cfg.Swap,
+		HideThrottled: cfg.Stat.Throttled == config.ThrottledHide,
+		Kept:          kept,
+	})
+	defer registry.Close()
+	nri = plugin.New(cfg, registry, log)
 	conn, err := fusefs.New(registry, log, cfg.Files.Serves).Mount(cfg.Mountpoint)
 	if err != nil {
 		return err
