@@ -11,7 +11,7 @@ FUZZTIME ?= 20s
 
 # Debian packages that the tests and the demo use on this machine.
 PACKAGES := runc procps util-linux busybox-static gcc libc6-dev \
-	qemu-system-x86 qemu-system-common kmod cpio xz-utils
+	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs
 
 .PHONY: help
 help: ## list the targets

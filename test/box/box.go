@@ -1,0 +1,91 @@
+// Package box runs programs in the plainest of containers: a cgroup, a PID
+// namespace and a mount namespace, in which the caller-resolved files are
+// mounted onto /proc and /sys one by one, as people do with -v.
+package box
+
+import (
+	"bufio"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
+)
+
+// Box is a running container.
+type Box struct {
+	Group *fixture.Group
+	PID   int // of its init
+}
+
+// initScript mounts and then lives on. Its own number is 1 where it is.
+const initScript = `
+mount --make-rprivate /
+mount -t proc proc /proc
+from=$1; shift
+for f; do
+	[ ! -e "/$f" ] || mount --bind "$from/$f" "/$f"
+done
+echo ready
+exec sleep infinity
+`
+
+// New starts a container in a group, which has the files of a daemon's mount
+// point, all of them or those that are named.
+func New(t testing.TB, g *fixture.Group, mountpoint string, files ...string) *Box {
+	t.Helper()
+	if len(files) == 0 {
+		files = view.Paths()
+	}
+	cmd := g.Command("sh", append([]string{"-euc", initScript, "sh", mountpoint}, files...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
+		cmd.Wait()         //nolint:errcheck // ended by a signal
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		cmd.Wait() //nolint:errcheck // what it wrote tells
+		t.Fatalf("the container did not start: %q, %v\n%s", line, err, &stderr)
+	}
+	return &Box{Group: g, PID: cmd.Process.Pid}
+}
+
+// Command is a command that runs in the container.
+func (b *Box) Command(name string, args ...string) *exec.Cmd {
+	return b.Group.Command("nsenter", append([]string{"-t", strconv.Itoa(b.PID), "-m", "-p", "--", name}, args...)...)
+}
+
+// Output runs a program in the container and gives what it prints.
+func (b *Box) Output(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := Run(b.Command(name, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Run runs a command and gives what it prints; what it prints on standard error
+// is in the error.
+func Run(cmd *exec.Cmd) (string, error) {
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args[4:], " "), err, stderr.String())
+	}
+	return string(out), nil
+}

@@ -1,0 +1,191 @@
+package oracle
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+	"github.com/lxcfs-nri/lxcfs-nri/test/box"
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
+)
+
+// memoryWork is what is done with memory, and by how many MiB which line of
+// /proc/meminfo changes for it.
+type memoryWork struct {
+	name    string
+	args    func(t *testing.T) []string
+	changes map[string]float64
+	bare    []string // lines that bare Linux, where others run, shows clearly
+}
+
+var memoryWorks = []memoryWork{
+	{
+		name: "anon", args: fixed("anon", "100"), bare: []string{"AnonPages", "LRU(anon)"},
+		changes: map[string]float64{"AnonPages": 100, "LRU(anon)": 100, "MemFree": -100, "MemAvailable": -100, "Cached": 0, "Committed_AS": 100},
+	},
+	{
+		name: "page cache", bare: []string{"Cached", "LRU(file)"},
+		args:    func(t *testing.T) []string { return []string{"cache", "50", t.TempDir() + "/file"} },
+		changes: map[string]float64{"Cached": 50, "LRU(file)": 50, "MemFree": -50, "MemAvailable": 0, "AnonPages": 0, "Shmem": 0},
+	},
+	{
+		name: "shared memory", args: fixed("shmem", "20"), bare: []string{"Shmem"},
+		changes: map[string]float64{"Shmem": 20, "Cached": 20, "MemFree": -20, "MemAvailable": -20, "AnonPages": 0, "LRU(anon)": 20, "Mapped": 20, "Committed_AS": 20},
+	},
+	{
+		name: "locked memory", args: fixed("mlock", "6"), bare: []string{"Unevictable"},
+		changes: map[string]float64{"Unevictable": 6, "AnonPages": 6, "MemFree": -6, "MemAvailable": -6},
+	},
+}
+
+func fixed(args ...string) func(*testing.T) []string {
+	return func(*testing.T) []string { return args }
+}
+
+// since is the change of a line, in MiB.
+func since(before, now figures, line string) float64 {
+	get := func(m figures) int64 {
+		// Where on its list the kernel puts a page is its own business.
+		if kind, ok := strings.CutPrefix(line, "LRU"); ok {
+			return m["Active"+kind] + m["Inactive"+kind]
+		}
+		return m[line]
+	}
+	return float64(get(now)-get(before)) / mib
+}
+
+// TestMemoryOnBareLinux shows that the kernel's own file tells of the work so.
+// Others are at work on the machine, too: tolerances are wide, and only the
+// clearest lines are looked at.
+func TestMemoryOnBareLinux(t *testing.T) {
+	g := fixture.NewGroup(t)
+	for _, w := range memoryWorks {
+		t.Run(w.name, func(t *testing.T) {
+			worker := start(t, g.Command, w.args(t)...)
+			before := parseMeminfo(t, readFile(t, "/proc/meminfo"))
+			worker.do()
+			for _, line := range w.bare {
+				within(t, line, w.changes[line], w.changes[line]*0.4, func() float64 {
+					return since(before, parseMeminfo(t, readFile(t, "/proc/meminfo")), line)
+				})
+			}
+			worker.end()
+		})
+	}
+}
+
+// TestMemory: what is used shows in its lines and in no other, and goes when it
+// is freed. Tolerance: 3 MiB, for what the kernel charges in advance per CPU
+// and what the readers need.
+func TestMemory(t *testing.T) {
+	const tolerance = 3
+	g := fixture.NewGroup(t)
+	g.Set(t, "memory.max", "memory.limit_in_bytes", strconv.Itoa(512*mib))
+	b := box.New(t, g, daemon.Mountpoint)
+	if got := meminfo(t, b)["MemTotal"]; got != 512*mib {
+		t.Fatalf("MemTotal: got %d", got)
+	}
+	for _, w := range memoryWorks {
+		t.Run(w.name, func(t *testing.T) {
+			rest := meminfo(t, b)
+			worker := newWorker(t, b, w.args(t)...)
+			before := meminfo(t, b)
+			worker.do()
+			changed(t, b, before, w.changes, tolerance)
+			worker.end()
+			nothing := map[string]float64{}
+			for line := range w.changes {
+				nothing[line] = 0
+			}
+			changed(t, b, rest, nothing, tolerance)
+		})
+	}
+}
+
+// changed waits until lines have changed by so many MiB, in one reading.
+func changed(t *testing.T, b *box.Box, before figures, want map[string]float64, tolerance float64) {
+	t.Helper()
+	err := rig.Poll(t.Context(), settling, func() (err error) {
+		now := meminfo(t, b)
+		for line, change := range want {
+			if got := since(before, now, line); math.Abs(got-change) > tolerance {
+				err = errors.Join(err, fmt.Errorf("%s: changed by %.2f MiB, want %.2f ± %.2f", line, got, change, tolerance))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSlab: many files take kernel memory. v1 tells its sum only.
+func TestSlab(t *testing.T) {
+	g := fixture.NewGroup(t)
+	g.Set(t, "memory.max", "memory.limit_in_bytes", strconv.Itoa(512*mib))
+	b := box.New(t, g, daemon.Mountpoint)
+	w := newWorker(t, b, "files", "10000", t.TempDir())
+	before := meminfo(t, b)
+	w.do()
+	// An inode and a name: at least 1 KiB in every file system, 4 at most.
+	stat := g.File("memory.stat")
+	if g.File("memory.max") != "" {
+		changed(t, b, before, map[string]float64{"SReclaimable": 20, "KReclaimable": 20, "Slab": 20}, 11)
+		within(t, "SReclaimable of memory.stat", 0, 1, func() float64 {
+			return float64(meminfo(t, b)["SReclaimable"])/mib - keyed(t, stat, "slab_reclaimable")/mib
+		})
+	}
+	changed(t, b, before, map[string]float64{"MemFree": -30}, 21)
+}
+
+// TestGoverningLevel: of the pod's and the container's limit the smaller one
+// counts, and what is used at that level; without any the host's file is shown.
+func TestGoverningLevel(t *testing.T) {
+	for _, c := range []struct{ pod, container, want int64 }{
+		{300, 0, 300},
+		{0, 200, 200},
+		{300, 200, 200},
+		{200, 300, 200},
+		{0, 0, 0},
+	} {
+		t.Run(fmt.Sprintf("pod %d, container %d", c.pod, c.container), func(t *testing.T) {
+			pod := fixture.NewGroup(t)
+			mine, other := pod.Child(t), pod.Child(t)
+			for g, limit := range map[*fixture.Group]int64{pod: c.pod, mine: c.container} {
+				if limit != 0 {
+					g.Set(t, "memory.max", "memory.limit_in_bytes", strconv.FormatInt(limit*mib, 10))
+				}
+			}
+			b := box.New(t, mine, daemon.Mountpoint)
+			if c.want == 0 {
+				got, host := meminfo(t, b), parseMeminfo(t, readFile(t, "/proc/meminfo"))
+				for _, line := range []string{"MemTotal", "SwapTotal", "VmallocTotal", "CommitLimit", "DirectMap4k"} {
+					if got[line] != host[line] {
+						t.Errorf("%s: got %d, want the host's %d", line, got[line], host[line])
+					}
+				}
+				within(t, "AnonPages", 0, 64, func() float64 {
+					return since(parseMeminfo(t, readFile(t, "/proc/meminfo")), meminfo(t, b), "AnonPages")
+				})
+				return
+			}
+			neighbour := start(t, other.Command, "anon", "60")
+			before := meminfo(t, b)
+			if before["MemTotal"] != c.want*mib {
+				t.Errorf("MemTotal: got %d, want %d MiB", before["MemTotal"], c.want)
+			}
+			// A neighbour in the pod counts where the pod governs. Where it does
+			// not, the neighbour leaves enough: 240 of 300, of which mine may use 200.
+			neighbour.do()
+			want := 0.0
+			if c.pod == c.want {
+				want = -60
+			}
+			changed(t, b, before, map[string]float64{"MemFree": want, "AnonPages": -want}, 3)
+		})
+	}
+}
