@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"math/bits"
 )
 
 // cpuLevel is the cpu controller's files of one level.
@@ -64,7 +65,9 @@ func parseCPUMax(b []byte) (quota, period uint64, err error) {
 }
 
 // CPUUsage is the CPU time that a group and its descendants used since it was
-// made, and how long its quota held it back; all in µs.
+// made, and how long its quota held it back; all in µs. The sum of User, Nice and
+// System only grows. How it is parted among them is the kernel's estimate, and
+// may change afterwards by a little.
 type CPUUsage struct {
 	User, System, Nice, Throttled uint64
 }
@@ -77,7 +80,9 @@ type CPUTime struct {
 
 type usageFiles struct {
 	stat *file // cpu.stat
-	all  *file // v1 cpuacct.usage_all (since Linux 4.7)
+	// v1: usage_all (since Linux 4.7) tells user and system time as the ticks
+	// found them, usage_percpu the exact time of both together.
+	all, exact *file
 }
 
 func newUsageFiles(g *Group) usageFiles {
@@ -87,7 +92,7 @@ func newUsageFiles(g *Group) usageFiles {
 		u.stat = p.file("cpu.stat")
 	}
 	if p, ok := g.own("cpuacct"); ok && !p.v2 && p.path != "/" {
-		u.all = p.file("cpuacct.usage_all")
+		u.all, u.exact = p.file("cpuacct.usage_all"), p.file("cpuacct.usage_percpu")
 	}
 	return u
 }
@@ -142,6 +147,9 @@ func (g *Group) CPUUsage(perCPU []CPUTime) (CPUUsage, []CPUTime, error) {
 		perCPU, err = parseUsageAll(b, perCPU)
 		return err
 	})
+	if err == nil {
+		err = g.usage.exact.with(func(b []byte) error { return scaleUsage(b, perCPU) })
+	}
 	u.User, u.System, u.Nice = 0, 0, 0
 	for _, t := range perCPU {
 		u.User += t.User
@@ -172,4 +180,31 @@ func parseUsageAll(b []byte, times []CPUTime) ([]CPUTime, error) {
 		return nil
 	})
 	return times, err
+}
+
+// scaleUsage parts the exact times of cpuacct.usage_percpu, in ns, by what
+// ticks have found: a group that is throttled runs in step with the ticks, and
+// is found far too often or too seldom. So does the kernel for processes
+// (cputime_adjust in kernel/sched/cputime.c). Both files list the same CPUs.
+func scaleUsage(b []byte, times []CPUTime) error {
+	rest := bytes.TrimSpace(b)
+	for i := range times {
+		var word []byte
+		word, rest, _ = bytes.Cut(rest, space)
+		ns, err := parseUint(word)
+		if err != nil {
+			return fmt.Errorf("CPU %d: %w", times[i].CPU, err)
+		}
+		t, exact := &times[i], ns/1000
+		if found := t.User + t.System; found > 0 {
+			hi, lo := bits.Mul64(exact, t.System)
+			t.System = exact
+			if hi < found {
+				t.System, _ = bits.Div64(hi, lo, found)
+			}
+		}
+		t.System = min(t.System, exact)
+		t.User = exact - t.System
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,10 +169,11 @@ func FuzzParsers(f *testing.F) {
 			}
 		}
 		var st MemoryStat
-		parseKeyed(b, &st, memoryStatV1) //nolint:errcheck // it must not panic
-		parseIOStat(b, nil)              //nolint:errcheck // it must not panic
-		parseBlkio(b, nil, 0, true)      //nolint:errcheck // it must not panic
-		parseUsageAll(b, nil)            //nolint:errcheck // it must not panic
+		parseKeyed(b, &st, memoryStatV1)                                  //nolint:errcheck // it must not panic
+		parseIOStat(b, nil)                                               //nolint:errcheck // it must not panic
+		parseBlkio(b, nil, 0, true)                                       //nolint:errcheck // it must not panic
+		parseUsageAll(b, nil)                                             //nolint:errcheck // it must not panic
+		scaleUsage(b, []CPUTime{{User: 7, System: 1 << 60}, {System: 3}}) //nolint:errcheck // it must not panic
 		parseMount(string(b))
 		if p, err := parsePaths(string(b)); err == nil {
 			for c, at := range p.V1 {
@@ -206,5 +208,24 @@ func TestCPUQuotaRoundsUp(t *testing.T) {
 		if err != nil || got != c.want {
 			t.Errorf("cpu.max %q: %d CPUs (%v), want %d", c.max, got, err, c.want)
 		}
+	}
+}
+
+func TestScaleUsage(t *testing.T) {
+	for _, c := range []struct {
+		exact string
+		found []CPUTime
+		want  []CPUTime
+	}{
+		{"8000000 0\n", []CPUTime{{User: 3000, System: 1000}, {CPU: 1}}, []CPUTime{{User: 6000, System: 2000}, {CPU: 1}}},
+		{"5000 7000", []CPUTime{{}, {CPU: 1, System: 9}}, []CPUTime{{User: 5}, {CPU: 1, System: 7}}}, // no tick yet
+		{"18446744073709551615", []CPUTime{{User: 1 << 62, System: 1 << 62}}, []CPUTime{{User: 9223372036854776, System: 9223372036854775}}},
+	} {
+		if err := scaleUsage([]byte(c.exact), c.found); err != nil || !slices.Equal(c.found, c.want) {
+			t.Errorf("%q: got %v, %v, want %v", c.exact, c.found, err, c.want)
+		}
+	}
+	if err := scaleUsage([]byte("1"), make([]CPUTime, 2)); err == nil {
+		t.Error("a list that ends early was taken")
 	}
 }

@@ -157,7 +157,7 @@ func (c *cpuClock) shareUse(s cpuSample, live int) {
 	}
 	var steal time.Duration
 	if s.use.Throttled > c.seen.Throttled && s.steal {
-		steal = time.Duration(s.use.Throttled-c.seen.Throttled) * time.Microsecond
+		steal = micros(s.use.Throttled - c.seen.Throttled)
 	}
 	c.seen.Throttled = max(c.seen.Throttled, s.use.Throttled)
 	for i := range c.cpus[:live] {
@@ -171,13 +171,25 @@ func (c *cpuClock) shareUse(s cpuSample, live int) {
 
 // since gives the use since the last sample, and remembers the new one.
 func (c *cpuClock) since(use cgroup.CPUUsage) (user, nice, system time.Duration) {
-	grown := func(seen *uint64, now uint64) time.Duration {
-		d := under(now, *seen)
-		*seen = max(*seen, now)
-		return time.Duration(d) * time.Microsecond
-	}
-	return grown(&c.seen.User, use.User), grown(&c.seen.Nice, use.Nice), grown(&c.seen.System, use.System)
+	n := grown(&c.seen.User, &c.seen.Nice, &c.seen.System, use.User, use.Nice, use.System)
+	return micros(n[0]), micros(n[1]), micros(n[2])
 }
+
+// grown gives by how much the sum of three counters has grown, in parts, and
+// brings what was seen up to it. Only the sum is exact: a part may fall, and
+// what another one has grown beyond the sum is not seen.
+func grown(seenUser, seenNice, seenSystem *uint64, user, nice, system uint64) (parts [3]uint64) {
+	left := under(user+nice+system, *seenUser+*seenNice+*seenSystem)
+	parts[1] = min(left, under(nice, *seenNice))
+	parts[2] = min(left-parts[1], under(system, *seenSystem))
+	parts[0] = left - parts[1] - parts[2]
+	*seenUser += parts[0]
+	*seenNice += parts[1]
+	*seenSystem += parts[2]
+	return parts
+}
+
+func micros(n uint64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 // share is the i-th of n even parts; the first ones take the remainder.
 func share(d time.Duration, n, i int) time.Duration {
@@ -204,10 +216,9 @@ func (s *cpuState) own(cpu int, times []cgroup.CPUTime) (user, system time.Durat
 		}
 		s.seenUser, s.seenSystem = 0, 0
 	}
-	user = time.Duration(under(times[i].User, s.seenUser)) * time.Microsecond
-	system = time.Duration(under(times[i].System, s.seenSystem)) * time.Microsecond
-	s.seenUser, s.seenSystem = max(s.seenUser, times[i].User), max(s.seenSystem, times[i].System)
-	return user, system
+	var none uint64
+	parts := grown(&s.seenUser, &none, &s.seenSystem, times[i].User, 0, times[i].System)
+	return micros(parts[0]), micros(parts[2])
 }
 
 // pass gives the CPU the ticks of the time that passed: to what it owes, then

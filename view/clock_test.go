@@ -165,3 +165,19 @@ func checkNoFall(t *testing.T, what string, before, now cpuTimes) {
 		t.Fatalf("%s fell from %+v to %+v", what, before, now)
 	}
 }
+
+// TestGrown: the kernel parts the exact sum by estimates, which change.
+func TestGrown(t *testing.T) {
+	var user, nice, system uint64
+	var total [3]uint64
+	for _, s := range [][3]uint64{{10, 0, 10}, {25, 0, 5}, {20, 0, 20}, {20, 5, 16}, {30, 5, 16}, {30, 5, 16}, {1, 1, 1}} {
+		sum, before := s[0]+s[1]+s[2], user+nice+system
+		parts := grown(&user, &nice, &system, s[0], s[1], s[2])
+		for i := range total {
+			total[i] += parts[i]
+		}
+		if total != [3]uint64{user, nice, system} || user+nice+system != max(sum, before) {
+			t.Errorf("after %v: seen %d %d %d, shown %v", s, user, nice, system, total)
+		}
+	}
+}

@@ -31,7 +31,7 @@ levels() {
 		for f in memory.max memory.current memory.stat memory.swap.max memory.swap.current \
 			memory.limit_in_bytes memory.usage_in_bytes memory.memsw.limit_in_bytes \
 			memory.memsw.usage_in_bytes memory.swappiness \
-			cpu.max cpu.stat cpu.cfs_quota_us cpu.cfs_period_us cpuacct.usage_all \
+			cpu.max cpu.stat cpu.cfs_quota_us cpu.cfs_period_us cpuacct.usage_all cpuacct.usage_percpu \
 			cpuset.cpus cpuset.cpus.effective cpuset.effective_cpus \
 			io.stat blkio.throttle.io_serviced_recursive blkio.throttle.io_service_bytes_recursive \
 			blkio.throttle.io_serviced blkio.throttle.io_service_bytes \

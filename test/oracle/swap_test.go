@@ -1,0 +1,68 @@
+package oracle
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+	"github.com/lxcfs-nri/lxcfs-nri/test/box"
+)
+
+// TestSwap uses more memory than there is: /proc/meminfo, /proc/swaps, free and
+// swapon tell of the swap that the kernel says is used, and of the limit as what
+// there is. Tolerance: 1 MiB, as pages come and go between two readings. On a
+// machine without swap all tell of none.
+func TestSwap(t *testing.T) {
+	g := fixture.NewGroup(t)
+	g.Set(t, "memory.max", "memory.limit_in_bytes", strconv.Itoa(64*mib))
+	b := box.New(t, g, daemon.Mountpoint)
+	host := parseMeminfo(t, readFile(t, "/proc/meminfo"))["SwapTotal"]
+	current := g.File("memory.swap.current")
+	var total int64
+	if host > 0 && current != "" {
+		total = 100 * mib
+		g.Set(t, "memory.swap.max", "", strconv.FormatInt(total, 10))
+		w := newWorker(t, b, "anon", "100")
+		w.do()
+	}
+	m := meminfo(t, b)
+	if m["SwapTotal"] != min(host, total) {
+		t.Errorf("SwapTotal: got %d, want %d", m["SwapTotal"], total)
+	}
+	used := func() float64 {
+		if total == 0 {
+			return 0
+		}
+		return number(t, readFile(t, current)) / mib
+	}
+	if total > 0 && used() < 30 {
+		t.Fatalf("only %.1f MiB were swapped out", used())
+	}
+	within(t, "used by meminfo", used(), 1, func() float64 {
+		m := meminfo(t, b)
+		return float64(m["SwapTotal"]-m["SwapFree"]) / mib
+	})
+	// Of each program: what there is and what is used, in kB.
+	sum := func(out string, size, used int) (n [2]float64) {
+		for _, line := range strings.Split(strings.TrimSpace(out), "\n")[1:] {
+			f := strings.Fields(line)
+			n[0] += number(t, f[size])
+			n[1] += number(t, f[used])
+		}
+		return n
+	}
+	for name, told := range map[string][2]float64{
+		"/proc/swaps": sum(b.Output(t, "cat", "/proc/swaps"), 2, 3),
+		"swapon":      sum("head\n"+b.Output(t, "swapon", "--show=SIZE,USED", "--bytes", "--noheadings"), 0, 1),
+		"free":        sum(strings.Join(strings.Split(b.Output(t, "free", "-k"), "\n")[1:], "\n"), 1, 2),
+	} {
+		if name == "swapon" {
+			told[0], told[1] = told[0]/1024, told[1]/1024
+		}
+		if math.Abs(told[0]-float64(total)/1024) > 4 || math.Abs(told[1]/1024-used()) > 1 {
+			t.Errorf("%s tells %.0f kB, %.0f used, want %d, %.0f", name, told[0], told[1], total/1024, used()*1024)
+		}
+	}
+}
