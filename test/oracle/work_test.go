@@ -88,13 +88,13 @@ func (w *worker) end() {
 
 func work(args []string) {
 	in := bufio.NewReader(os.Stdin)
-	fmt.Println("up")
+	fmt.Fprintln(os.Stdout, "up")
 	if _, err := in.ReadString('\n'); err != nil {
 		os.Exit(0) // nothing is wanted
 	}
 	undo, err := begin(args[0], args[1:])
 	if err == nil {
-		fmt.Println("done")
+		fmt.Fprintln(os.Stdout, "done")
 		io.Copy(io.Discard, in) //nolint:errcheck // its end is all that counts
 		if undo != nil {
 			err = undo()
@@ -157,7 +157,7 @@ func begin(what string, args []string) (undo func() error, err error) {
 		runtime.GOMAXPROCS(n + 1)
 		for range n {
 			go func() {
-				for { //nolint:revive // this is the work
+				for n := 0; ; n++ {
 				}
 			}()
 		}
