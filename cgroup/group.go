@@ -21,6 +21,8 @@ type Group struct {
 	io      ioFiles
 	tasks   tasksFiles
 
+	pressure pressureFiles
+
 	held []*file
 }
 
@@ -73,6 +75,7 @@ func (fs *FS) GroupAt(p Paths) *Group {
 	g.usage = newUsageFiles(g)
 	g.io = newIOFiles(g)
 	g.tasks = newTasksFiles(g)
+	g.pressure = newPressureFiles(g)
 	return g
 }
 

@@ -37,13 +37,13 @@ type FileSystem struct {
 }
 
 // New makes a file system over the containers of a registry. serves tells
-// which of view.Files are in it.
+// which of view.Files are in it; those that this kernel lacks are not.
 func New(registry *view.Registry, log *slog.Logger, serves func(path string) bool) *FileSystem {
 	return &FileSystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		registry:      registry,
 		log:           log,
-		tree:          newTree(view.Files, serves),
+		tree:          newTree(view.Files, func(f *view.File) bool { return serves(f.Path) && registry.HostHas(f) }),
 		open:          newSnapshots(),
 		scratch:       sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }},
 	}

@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +12,15 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// fsName is the file system's name in the mount table; its type there is fuse.lxcfs-nri.
+// fsName is the file system's name in the mount table.
 const fsName = "lxcfs-nri"
+
+// Type is the file system's type in the mount table.
+const Type = "fuse." + fsName
 
 // Conn is a mounted file system.
 type Conn struct {
@@ -45,7 +48,7 @@ func (fs *FileSystem) Mount(dir string) (*Conn, error) {
 	}
 	// The kernel checks modes (default_permissions): containers/ is for root only.
 	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxReadPages*unix.Getpagesize())
-	err = unix.Mount(fsName, dir, "fuse."+fsName, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
+	err = unix.Mount(fsName, dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
 	if err != nil {
 		unix.Close(fd) //nolint:errcheck // never used
 		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
@@ -111,11 +114,11 @@ func clearMountpoint(dir string, log *slog.Logger) error {
 		// Without the flag a dead daemon's attributes are still told from the cache.
 		switch err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_STATX_FORCE_SYNC, unix.STATX_TYPE, &st); {
 		case fstype != "" && !errors.Is(err, unix.ENOTCONN):
-			if fstype == "fuse."+fsName {
+			if fstype == Type {
 				return fmt.Errorf("%s is served by another lxcfs-nri already: stop that one, or choose another --mountpoint (and --run-dir)", dir)
 			}
 			return fmt.Errorf("%s has a file system of type %s mounted: choose another --mountpoint, or umount it", dir, fstype)
-		case fstype == "fuse."+fsName:
+		case fstype == Type:
 			log.Warn("clearing away the mount of a daemon that died", "mountpoint", dir)
 			if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 				return fmt.Errorf("%s is a stale mount (its daemon died) that can't be cleared away: %w: umount -l %s", dir, err, dir)
@@ -140,23 +143,15 @@ func clearMountpoint(dir string, log *slog.Logger) error {
 
 // mountedOn gives the type of the file system mounted on exactly dir, "" for none.
 func mountedOn(dir string) (string, error) {
-	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
-	if err == nil {
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
 		dir = filepath.Join(parent, filepath.Base(dir))
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
 	if err != nil {
 		return "", fmt.Errorf("looking for mounts: %w", err)
 	}
-	defer f.Close()
-	point := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(dir)
-	fstype := ""
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		pre, post, ok := strings.Cut(sc.Text(), " - ")
-		if a := strings.Fields(pre); ok && len(a) > 4 && a[4] == point {
-			fstype, _, _ = strings.Cut(post, " ") // the last line is the topmost mount
-		}
+	if len(mounts) == 0 {
+		return "", nil
 	}
-	return fstype, sc.Err()
+	return mounts[len(mounts)-1].FSType, nil // the topmost
 }

@@ -40,16 +40,16 @@ type entry struct {
 type tree map[uint64]*entry
 
 // newTree lays out the files that are served.
-func newTree(files []view.File, serves func(string) bool) tree {
+func newTree(files []view.File, serves func(*view.File) bool) tree {
 	t := tree{rootNumber: {}}
 	dirs := map[string]uint64{".": rootNumber}
 	nextDir := uint64(firstDir)
 	for i := range files {
 		f := &files[i]
 		at := uint64(rootNumber)
-		served := serves(f.Path)
+		served := serves(f)
 		if f.Reach == view.Inside {
-			served = serves(path.Dir(f.Path))
+			served = slices.ContainsFunc(files, func(dir view.File) bool { return dir.Path == path.Dir(f.Path) && serves(&dir) })
 		}
 		for _, dir := range prefixes(path.Dir(f.Path)) {
 			n, ok := dirs[dir]

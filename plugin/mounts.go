@@ -12,14 +12,11 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
-// mountable are the files that spec mounts bring into containers. A file that
-// this kernel does not have is not in a container's /proc or /sys either: the
-// OCI runtime could not mount onto it, and would fail the container.
+// mountable are the paths of the files that spec mounts bring into containers.
 func mountable(cfg *config.Config, registry *view.Registry) []string {
 	var all []string
-	for i := range view.Files {
-		f := &view.Files[i]
-		if f.Reach == view.SpecMount && cfg.Files.Serves(f.Path) && registry.HostHas(f) {
+	for _, f := range registry.Mountable(cfg.Files.Serves) {
+		if f.Reach == view.SpecMount {
 			all = append(all, f.Path)
 		}
 	}

@@ -23,6 +23,17 @@ func usual() []*api.Mount {
 	}
 }
 
+// specPaths are the files that come as mounts of the spec.
+func specPaths() []string {
+	var all []string
+	for _, f := range view.Files {
+		if f.Reach == view.SpecMount {
+			all = append(all, f.Path)
+		}
+	}
+	return all
+}
+
 func destinations(mounts []*api.Mount) []string {
 	var all []string
 	for _, m := range mounts {
@@ -33,7 +44,7 @@ func destinations(mounts []*api.Mount) []string {
 
 func TestMounts(t *testing.T) {
 	var everything, procOnly, sysOnly []string
-	for _, p := range view.Paths() {
+	for _, p := range specPaths() {
 		everything = append(everything, "/"+p)
 		if p[:4] == "proc" {
 			procOnly = append(procOnly, "/"+p)
@@ -60,7 +71,7 @@ func TestMounts(t *testing.T) {
 		{"the host's /sys, shared with it", append(usual()[:1], &api.Mount{Destination: "/sys", Type: "bind", Options: []string{"rbind", "rshared"}}), procOnly},
 		{"the host's /proc elsewhere", append(usual(), &api.Mount{Destination: "/host/proc", Type: "bind", Source: "/proc"}), everything},
 	} {
-		got := destinations(mounts("containerd", "/mnt", view.Paths(), &api.Container{Id: "abc", Mounts: c.spec}))
+		got := destinations(mounts("containerd", "/mnt", specPaths(), &api.Container{Id: "abc", Mounts: c.spec}))
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
@@ -70,7 +81,7 @@ func TestMounts(t *testing.T) {
 func TestMountable(t *testing.T) {
 	m := newMachine(t)
 	cfg := config.Default()
-	if diff := cmp.Diff(view.Paths(), mountable(&cfg, m.registry)); diff != "" {
+	if diff := cmp.Diff(specPaths(), mountable(&cfg, m.registry)); diff != "" {
 		t.Error(diff)
 	}
 	cfg.Files.Exclude = []string{"proc/meminfo"}
@@ -91,7 +102,7 @@ func TestMountByRuntime(t *testing.T) {
 		"cri-o":      {"bind", "ro", "nosuid", "nodev", "noexec"},
 		"docker":     {"ro"},
 	} {
-		m := mounts(runtime, "/mnt", view.Paths(), &api.Container{Id: "abc", Mounts: usual()})[0]
+		m := mounts(runtime, "/mnt", specPaths(), &api.Container{Id: "abc", Mounts: usual()})[0]
 		if diff := cmp.Diff(want, m.GetOptions()); diff != "" {
 			t.Errorf("%s: %s", runtime, diff)
 		}

@@ -20,6 +20,7 @@ type Plugin struct {
 	registry *view.Registry
 	log      *slog.Logger
 	files    []string // to be mounted
+	started  func(*view.View)
 
 	mu      sync.Mutex
 	runtime Runtime
@@ -44,10 +45,11 @@ var (
 )
 
 // New makes a plugin that registers containers and has cfg.Mountpoint's files
-// mounted into them.
-func New(cfg config.Config, registry *view.Registry, log *slog.Logger) *Plugin {
+// mounted into them. started is told of a container that has a process, whose
+// program has not run yet; nil: nobody is.
+func New(cfg config.Config, registry *view.Registry, log *slog.Logger, started func(*view.View)) *Plugin {
 	return &Plugin{
-		cfg: cfg, registry: registry, log: log, files: mountable(&cfg, registry),
+		cfg: cfg, registry: registry, log: log, files: mountable(&cfg, registry), started: started,
 		runtime: Runtime{Socket: cfg.NRI.Socket},
 		told:    map[string]bool{},
 	}
@@ -122,8 +124,10 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 
 // StartContainer learns the pid.
 func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
-	if p.registry.Get(ctr.GetId()) != nil {
-		p.register(pod, ctr)
+	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) && p.started != nil {
+		if v := p.registry.Get(ctr.GetId()); v != nil {
+			p.started(v)
+		}
 	}
 	return nil
 }

@@ -35,7 +35,11 @@ func newMachine(t *testing.T) *machine {
 		if view.Files[i].Append == nil {
 			continue
 		}
-		f, err := os.OpenFile(filepath.Join(c.Root, view.Files[i].Path), os.O_CREATE, 0o444)
+		name := filepath.Join(c.Root, view.Files[i].Path)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(name, os.O_CREATE, 0o444)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +53,7 @@ func newMachine(t *testing.T) *machine {
 	log := slog.New(slog.NewTextHandler(m.log, nil))
 	m.registry = view.NewRegistry(view.NewHost(c.Root), groups, log, view.Options{})
 	t.Cleanup(m.registry.Close)
-	m.plugin = New(config.Default(), m.registry, log)
+	m.plugin = New(config.Default(), m.registry, log, nil)
 	if _, err := m.plugin.Configure(t.Context(), "", "containerd", "v2"); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +77,7 @@ func ctr(id string, pid int) *api.Container {
 func TestLifeOfAContainer(t *testing.T) {
 	m, ctx := newMachine(t), context.Background()
 	adjust, _, err := m.plugin.CreateContainer(ctx, pod(nil), ctr("c1", 0))
-	if err != nil || len(adjust.GetMounts()) != len(view.Paths()) {
+	if err != nil || len(adjust.GetMounts()) != len(specPaths()) {
 		t.Fatalf("CreateContainer: %v, %v", adjust, err)
 	}
 	v := m.registry.Get("c1")

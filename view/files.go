@@ -10,6 +10,10 @@ const (
 	SpecMount Reach = iota
 	// Inside comes with the directory it is in.
 	Inside
+	// AttachGroupFile is the cgroup's own file, mounted once the container has
+	// a process: runc refuses it as a spec mount, and with it the kernel itself
+	// answers, so that PSI triggers (write and poll) work.
+	AttachGroupFile
 )
 
 // File is one virtual file, or a directory.
@@ -23,7 +27,14 @@ type File struct {
 	Append func(v *View, b []byte) ([]byte, error)
 	// host names the host's file shown to callers without limits.
 	host hostFile
+	// groupFile is where the cgroup's own file is (AttachGroupFile).
+	groupFile func(v *View) (string, error)
 }
+
+// GroupFile is where the kernel has a file of Reach AttachGroupFile for this
+// container. The error is os.ErrNotExist where it has none (cgroup v1, or no
+// PSI), ErrGone for a container that ended or has no process yet.
+func (v *View) GroupFile(f *File) (string, error) { return f.groupFile(v) }
 
 // Files is what is served, in the order of docs/views.md: the only place that
 // knows. Numbers in node ids are positions in it, so new files go to its end.
@@ -40,6 +51,10 @@ var Files = []File{
 	{Path: "proc/loadavg", Mode: 0o444, Append: (*View).appendLoadavg, host: hostLoadavg},
 	{Path: "proc/slabinfo", Mode: 0o400, Append: (*View).appendSlabinfo, host: hostSlabinfo},
 	{Path: CPUDir, Mode: 0o555},
+	pressureFile("cpu", hostPressureCPU),
+	pressureFile("memory", hostPressureMemory),
+	pressureFile("io", hostPressureIO),
+	pressureFile("irq", hostPressureIRQ),
 }
 
 // ContainersDir is the directory of the containers' own files, below the mount point.
@@ -54,6 +69,20 @@ func Paths() []string {
 	for i := range Files {
 		if Files[i].Reach != Inside {
 			all = append(all, Files[i].Path)
+		}
+	}
+	return all
+}
+
+// Mountable lists what is mounted into containers, of that which is served. A
+// file that this kernel does not have is not in a container's /proc or /sys
+// either: there is nothing to mount onto, and an OCI runtime would fail the
+// container.
+func (r *Registry) Mountable(serves func(path string) bool) []File {
+	var all []File
+	for i := range Files {
+		if f := &Files[i]; f.Reach != Inside && serves(f.Path) && r.host.has(f) {
+			all = append(all, *f)
 		}
 	}
 	return all

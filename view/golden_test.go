@@ -68,6 +68,11 @@ func hostsOwn(t testing.TB, c fixture.Case, file string) []byte {
 	return b
 }
 
+// rendered says that a captured machine has what a file is made from.
+func rendered(v *View, f *File) bool {
+	return f.Append != nil && (f.Reach != AttachGroupFile || v.host.has(f))
+}
+
 func render(t testing.TB, v *View, path string) []byte {
 	t.Helper()
 	i := slices.IndexFunc(Files, func(f File) bool { return f.Path == path })
@@ -86,7 +91,7 @@ func TestGoldens(t *testing.T) {
 			v := open(t, c, Options{})
 			got := &txtar.Archive{}
 			for i := range Files {
-				if Files[i].Append == nil {
+				if !rendered(v, &Files[i]) {
 					continue
 				}
 				got.Files = append(got.Files, txtar.File{Name: Files[i].Path, Data: render(t, v, Files[i].Path)})
@@ -183,7 +188,7 @@ func parse(t *testing.T, v *View) (p parsed) {
 	t.Helper()
 	root := t.TempDir()
 	for i := range Files {
-		if Files[i].Append == nil {
+		if !rendered(v, &Files[i]) {
 			continue
 		}
 		write(t, filepath.Join(root, Files[i].Path), render(t, v, Files[i].Path))

@@ -24,6 +24,10 @@ const (
 	hostCPUPresent
 	hostLoadavg
 	hostSlabinfo
+	hostPressureCPU
+	hostPressureMemory
+	hostPressureIO
+	hostPressureIRQ
 	hostFiles
 )
 
@@ -39,6 +43,11 @@ var hostPaths = [hostFiles]string{
 	hostCPUPresent:  "sys/devices/system/cpu/present",
 	hostLoadavg:     "proc/loadavg",
 	hostSlabinfo:    "proc/slabinfo",
+
+	hostPressureCPU:    "proc/pressure/cpu",
+	hostPressureMemory: "proc/pressure/memory",
+	hostPressureIO:     "proc/pressure/io",
+	hostPressureIRQ:    "proc/pressure/irq",
 }
 
 // hostAge is how old a shared snapshot of a host's file may be.
@@ -94,6 +103,11 @@ func (h *Host) read(f hostFile) ([]byte, error) {
 		return nil, fmt.Errorf("reading the host's file: %w", err)
 	}
 	return b, nil
+}
+
+func (h *Host) has(f *File) bool {
+	_, err := os.Stat(filepath.Join(h.root, f.Path))
+	return err == nil
 }
 
 func bootTime() time.Duration {

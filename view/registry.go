@@ -3,8 +3,6 @@ package view
 import (
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -159,10 +157,7 @@ func (r *Registry) removeLocked(v *View) {
 }
 
 // HostHas says that this kernel has a file of its own by that path.
-func (r *Registry) HostHas(f *File) bool {
-	_, err := os.Stat(filepath.Join(r.host.root, f.Path))
-	return err == nil
-}
+func (r *Registry) HostHas(f *File) bool { return r.host.has(f) }
 
 // Get finds a view by its container's id, nil for an unknown one.
 func (r *Registry) Get(id string) *View {

@@ -124,7 +124,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Kept:          kept,
 	})
 	defer registry.Close()
-	nri = plugin.New(cfg, registry, log)
+	attacher := &control.Attacher{
+		Mountpoint: cfg.Mountpoint, FSType: fusefs.Type, Files: registry.Mountable(cfg.Files.Serves), Log: log,
+	}
+	nri = plugin.New(cfg, registry, log, attacher.Start)
 	conn, err := fusefs.New(registry, log, cfg.Files.Serves).Mount(cfg.Mountpoint)
 	if err != nil {
 		return err

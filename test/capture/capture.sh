@@ -14,6 +14,7 @@ keep() {
 
 for f in /proc/meminfo /proc/cpuinfo /proc/stat /proc/uptime /proc/swaps /proc/diskstats \
 	/proc/sys/vm/overcommit_ratio /proc/sys/vm/overcommit_kbytes \
+	/proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/pressure/irq \
 	/sys/devices/system/cpu/online /sys/devices/system/cpu/possible /sys/devices/system/cpu/present \
 	"/proc/$pid/cgroup" "/proc/$pid/stat"; do
 	keep "$f"
@@ -37,6 +38,7 @@ levels() {
 			blkio.throttle.io_serviced blkio.throttle.io_service_bytes \
 			blkio.bfq.io_serviced_recursive blkio.bfq.io_service_bytes_recursive \
 			hugetlb.2MB.max hugetlb.2MB.current hugetlb.2MB.limit_in_bytes hugetlb.2MB.usage_in_bytes \
+			cpu.pressure memory.pressure io.pressure irq.pressure \
 			pids.current cgroup.controllers; do
 			[ -f "$1$at/$f" ] && keep "$1${at%/}/$f"
 		done

@@ -1,0 +1,167 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Mount is a file or directory that a container shall have.
+type Mount struct {
+	Source string // in the caller's mount namespace
+	Target string // in the container: an absolute path without symbolic links
+	// Writable leaves out "ro": a PSI trigger is written to the file it is polled on.
+	Writable bool
+}
+
+// Ensure gives the mount namespace of a process those mounts that it lacks.
+// Where a target has a mount of fsType whose daemon died, it is replaced; what
+// somebody else mounted there is left alone, and so are targets that are not in
+// a procfs or sysfs of the container's own. It returns how many were made.
+// Errors of single mounts are joined; ErrGone says that the process ended.
+func Ensure(pid int, fsType string, mounts []Mount) (made int, err error) {
+	p, err := open(pid)
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	var todo []change
+	var errs []error
+	for _, m := range mounts {
+		c, err := p.plan(fsType, m)
+		if err != nil {
+			errs = append(errs, err)
+		} else if c.mount != nil {
+			todo = append(todo, c)
+		}
+	}
+	if len(todo) == 0 {
+		return 0, errors.Join(errs...)
+	}
+	err = p.change(todo)
+	for i := range todo {
+		if todo[i].err != nil {
+			errs = append(errs, todo[i].err)
+		} else if err == nil {
+			made++
+		}
+	}
+	return made, errors.Join(append(errs, err)...)
+}
+
+// Remove takes all mounts of fsType, and what else Ensure has put there, from
+// those targets: what is below them, the kernel's own files, is back. It returns
+// how many mounts went.
+func Remove(pid int, fsType string, targets []string) (gone int, err error) {
+	p, err := open(pid)
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	var todo []change
+	for _, target := range targets {
+		n := 0
+		for _, m := range p.at(target) {
+			if ours(fsType, m) {
+				n++
+			}
+		}
+		if n > 0 {
+			todo = append(todo, change{target: target, remove: n})
+			gone += n
+		}
+	}
+	if len(todo) == 0 {
+		return 0, nil
+	}
+	errs := []error{p.change(todo)}
+	for i := range todo {
+		if todo[i].err != nil {
+			gone -= todo[i].remove
+			errs = append(errs, todo[i].err)
+		}
+	}
+	return gone, errors.Join(errs...)
+}
+
+// change is what is done at one target.
+type change struct {
+	target string
+	remove int    // mounts on top that go
+	mount  *Mount // nil: none comes
+	err    error
+}
+
+// plan says what a mount needs; nothing where it is there, or must not be.
+func (p *process) plan(fsType string, m Mount) (change, error) {
+	none := change{}
+	if !path.IsAbs(m.Target) || path.Clean(m.Target) != m.Target || m.Target == "/" || strings.ContainsRune(m.Target, 0) {
+		return none, fmt.Errorf("attach to %.80q: not a clean absolute path", m.Target)
+	}
+	on := p.at(m.Target)
+	if len(on) == 0 {
+		if !p.inKernelFiles(m.Target) {
+			return none, nil
+		}
+		return change{target: m.Target, mount: &m}, nil
+	}
+	top := on[len(on)-1]
+	if !ours(fsType, top) || top.FSType != fsType || !p.dead(m.Target) {
+		return none, nil
+	}
+	c := change{target: m.Target, mount: &m}
+	for i := len(on) - 1; i >= 0 && ours(fsType, on[i]); i-- {
+		c.remove++ // a dead one may lie on another
+	}
+	return c, nil
+}
+
+// ours says that a mount was made by Ensure, or by a runtime for us.
+func ours(fsType string, m *mountinfo.Info) bool {
+	return m.FSType == fsType || m.FSType == "cgroup2" && strings.HasSuffix(m.Root, ".pressure")
+}
+
+// inKernelFiles says that a target is in a whole procfs or sysfs: the
+// container's own files, not something that its author has mounted over them.
+func (p *process) inKernelFiles(target string) bool {
+	var on *mountinfo.Info
+	for _, m := range p.mounts {
+		if m.Mountpoint == "/" || strings.HasPrefix(target, m.Mountpoint+"/") {
+			if on == nil || len(m.Mountpoint) >= len(on.Mountpoint) {
+				on = m
+			}
+		}
+	}
+	return on != nil && on.Root == "/" && (on.FSType == "proc" || on.FSType == "sysfs")
+}
+
+// patience is how long a daemon may take to answer for a file of its own.
+const patience = 2 * time.Second
+
+// dead says that the daemon of the FUSE file at a target is no more. One that
+// does not answer is not dead.
+func (p *process) dead(target string) bool {
+	answer := make(chan error, 1)
+	go func() {
+		fd, err := p.resolve(target)
+		if err != nil {
+			answer <- err
+			return
+		}
+		defer unix.Close(fd) //nolint:errcheck // an O_PATH descriptor has nothing to lose
+		var st unix.Statx_t
+		// Without the flag a dead daemon's attributes are told from the cache.
+		answer <- unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_TYPE, &st)
+	}()
+	select {
+	case err := <-answer:
+		return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	case <-time.After(patience):
+		return false
+	}
+}

@@ -1,0 +1,224 @@
+package attach
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// container starts a process with a mount namespace of its own: a procfs and a
+// sysfs, and a file of its author's on /proc/loadavg.
+func container(t *testing.T, flags uintptr, script string) int {
+	t.Helper()
+	cmd := exec.Command("sh", "-euc", "mount --make-rprivate /; mount -t proc proc /proc; "+script+"; echo ready; exec sleep infinity")
+	// Not Pdeathsig: it is sent when the thread ends, and threads end here.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | flags}
+	if flags&syscall.CLONE_NEWUSER != 0 {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
+		cmd.SysProcAttr.Credential = &syscall.Credential{}
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
+		cmd.Wait()         //nolint:errcheck // ended by a signal
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		cmd.Wait() //nolint:errcheck // what it wrote tells
+		t.Fatalf("%q, %v: %s", line, err, &stderr)
+	}
+	return cmd.Process.Pid
+}
+
+// files is a tmpfs, which stands for the file system of ours.
+func files(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range []string{"uptime", "loadavg", "cpu/online"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("ours\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// inside reads a file as a process sees it.
+func inside(t *testing.T, pid int, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root%s", pid, file))
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+func TestEnsureAndRemove(t *testing.T) {
+	dir := files(t)
+	others := filepath.Join(t.TempDir(), "others")
+	if err := os.Chmod(filepath.Dir(filepath.Dir(others)), 0o755); err != nil { // for the user namespace's root
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(others, []byte("theirs\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mounts := []Mount{
+		{Source: dir + "/uptime", Target: "/proc/uptime"},
+		{Source: dir + "/loadavg", Target: "/proc/loadavg"},
+		{Source: dir + "/cpu", Target: "/sys/devices/system/cpu"},
+		{Source: dir + "/uptime", Target: "/etc/hostname"}, // not the kernel's
+		{Source: dir + "/uptime", Target: "/proc/version", Writable: true},
+	}
+	targets := []string{"/proc/uptime", "/proc/loadavg", "/sys/devices/system/cpu", "/proc/version"}
+	for name, flags := range map[string]uintptr{"plain": 0, "in a user namespace": syscall.CLONE_NEWUSER} {
+		t.Run(name, func(t *testing.T) {
+			pid := container(t, flags, "mount --bind "+others+" /proc/loadavg; mount -o remount,bind,ro /")
+			kernels := inside(t, pid, "/proc/version")
+			kept, err := os.Open(fmt.Sprintf("/proc/%d/root/proc/version", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer kept.Close()
+			for i, want := range []int{3, 0} { // the second time all are there
+				if made, err := Ensure(pid, "tmpfs", mounts); err != nil || made != want {
+					t.Fatalf("time %d: %d mounts, %v, want %d", i, made, err, want)
+				}
+			}
+			for file, want := range map[string]string{
+				"/proc/uptime": "ours\n", "/proc/version": "ours\n", "/sys/devices/system/cpu/online": "ours\n", "/proc/loadavg": "theirs\n",
+			} {
+				if got := inside(t, pid, file); got != want {
+					t.Errorf("%s: got %q, want %q", file, got, want)
+				}
+			}
+			if _, err := os.OpenFile(fmt.Sprintf("/proc/%d/root/proc/uptime", pid), os.O_WRONLY, 0); !errors.Is(err, unix.EROFS) {
+				t.Errorf("uptime can be written: %v", err)
+			}
+			if f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root/proc/version", pid), os.O_WRONLY, 0); err != nil {
+				t.Errorf("what is to be writable is not: %v", err)
+			} else {
+				f.Close()
+			}
+			if got := inside(t, os.Getpid(), "/proc/version"); got != kernels {
+				t.Errorf("the host sees %q", got)
+			}
+			b := make([]byte, len(kernels))
+			if _, err := kept.ReadAt(b, 0); err != nil || string(b) != kernels {
+				t.Errorf("a descriptor that was open gives %q, %v", b, err)
+			}
+			for i, want := range []int{3, 0} {
+				if gone, err := Remove(pid, "tmpfs", targets); err != nil || gone != want {
+					t.Fatalf("time %d: %d mounts taken away, %v, want %d", i, gone, err, want)
+				}
+			}
+			if got := inside(t, pid, "/proc/version"); got != kernels {
+				t.Errorf("after it was taken away: %q, want %q", got, kernels)
+			}
+			if got := inside(t, pid, "/proc/loadavg"); got != "theirs\n" {
+				t.Errorf("somebody else's mount: %q", got)
+			}
+		})
+	}
+}
+
+// deadFUSE is the mount of a FUSE daemon that has died.
+func deadFUSE(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Mount("dead", dir, "fuse.dead", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestTheDeadAreReplaced: two mounts, one on the other, whose daemon died.
+func TestTheDeadAreReplaced(t *testing.T) {
+	dead, dir := deadFUSE(t), files(t)
+	pid := container(t, 0, ":")
+	const target = "/sys/devices/system/cpu"
+	for range 2 {
+		p, err := open(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		todo := []change{{target: target, mount: &Mount{Source: dead, Target: target}}}
+		err = errors.Join(p.change(todo), todo[0].err)
+		p.close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.ReadDir(fmt.Sprintf("/proc/%d/root%s", pid, target)); !errors.Is(err, unix.ENOTCONN) {
+		t.Fatalf("not dead: %v", err)
+	}
+	if made, err := Ensure(pid, "fuse.dead", []Mount{{Source: dir + "/cpu", Target: target}}); err != nil || made != 1 {
+		t.Fatalf("%d mounts, %v", made, err)
+	}
+	if got := inside(t, pid, target+"/online"); got != "ours\n" {
+		t.Errorf("got %q", got)
+	}
+	if gone, err := Remove(pid, "tmpfs", []string{target}); err != nil || gone != 1 {
+		t.Errorf("%d mounts taken away, %v", gone, err)
+	}
+	if got, want := inside(t, pid, target+"/online"), inside(t, os.Getpid(), target+"/online"); got != want {
+		t.Errorf("something lay below: %q, want the kernel's %q", got, want)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	dir := files(t)
+	pid := container(t, 0, "mount -t tmpfs t /mnt; ln -s /proc /mnt/link; mount --bind /proc /mnt; ln -sf /proc/version "+dir+"/link")
+	for _, target := range []string{"proc/uptime", "/", "", "/proc/../proc/uptime", "/proc/up\x00time", "/proc/" + strings.Repeat("x", 5000), "/proc/nothing", "/proc/self/status"} {
+		if made, err := Ensure(pid, "tmpfs", []Mount{{Source: dir + "/uptime", Target: target}}); err == nil || made != 0 {
+			t.Errorf("%.40q: %d mounts, %v", target, made, err)
+		}
+	}
+	good := []Mount{{Source: dir + "/nothing", Target: "/proc/version"}, {Source: dir + "/uptime", Target: "/proc/uptime"}}
+	if made, err := Ensure(pid, "tmpfs", good); made != 1 || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one that can't be, one that can: %d, %v", made, err)
+	}
+	if _, err := Ensure(os.Getpid(), "tmpfs", good); err == nil || errors.Is(err, ErrGone) {
+		t.Errorf("the host's own namespace: %v", err)
+	}
+	for _, gone := range []int{0, -1, 1 << 22} {
+		if _, err := Ensure(gone, "tmpfs", good); !errors.Is(err, ErrGone) {
+			t.Errorf("process %d: %v", gone, err)
+		}
+	}
+}
