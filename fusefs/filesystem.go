@@ -31,7 +31,7 @@ type FileSystem struct {
 	log      *slog.Logger
 	tree     tree
 	cpuPaths cpuPaths
-	open     *snapshots
+	open     *snapshots // set before anything is served
 	handle   atomic.Uint64
 	scratch  sync.Pool // of *[]byte, for rendering
 }
@@ -44,7 +44,6 @@ func New(registry *view.Registry, log *slog.Logger, serves func(path string) boo
 		registry:      registry,
 		log:           log,
 		tree:          newTree(view.Files, func(f *view.File) bool { return serves(f.Path) && registry.HostHas(f) }),
-		open:          newSnapshots(),
 		scratch:       sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }},
 	}
 }
@@ -247,7 +246,9 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	}
 	snap := fs.open.get(in.Fh)
 	if snap != nil && (in.Offset > 0 || !status.Ok()) {
-		return fuse.ReadResultData(buf[:snap.readAt(buf, in.Offset)]), fuse.OK
+		if got, known := snap.readAt(buf, in.Offset); known {
+			return fuse.ReadResultData(buf[:got]), fuse.OK
+		}
 	}
 	if !status.Ok() {
 		return nil, status
@@ -256,10 +257,12 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	defer fs.scratch.Put(p)
 	b, err := fs.render(&n, in.Pid, (*p)[:0])
 	*p = b[:0]
-	switch {
-	case err != nil && snap != nil:
-		return fuse.ReadResultData(buf[:snap.readAt(buf, in.Offset)]), fuse.OK
-	case err != nil:
+	if err != nil {
+		if snap != nil {
+			if got, known := snap.readAt(buf, in.Offset); known {
+				return fuse.ReadResultData(buf[:got]), fuse.OK
+			}
+		}
 		return nil, errno(err)
 	}
 	viewNumber, _ := splitNode(in.NodeId)

@@ -16,13 +16,9 @@ import (
 const (
 	// maxWrite is the most the kernel accepts; we accept no writes at all.
 	maxWrite = 4096
-	// slotSize holds any request: FUSE_MIN_READ_BUFFER of the kernel.
-	slotSize = 8192
 	// maxRead is the kernel's own bound without FUSE_MAX_PAGES: 32 pages of
 	// 4 KiB; larger pages give larger reads.
 	maxReadPages = 32
-	// maxWorkers bounds how many requests may be stuck at a time.
-	maxWorkers = 64
 )
 
 // loop reads requests from the device and answers them.
@@ -34,6 +30,8 @@ const (
 type loop struct {
 	fd     int
 	server *fuse.ProtocolServer
+	shared *Shared
+	slots  chan int // of shared memory, not in use
 
 	reading atomic.Int32  // workers in read(2)
 	workers atomic.Int32  // all of them
@@ -48,20 +46,47 @@ type loop struct {
 	wg       sync.WaitGroup
 }
 
-func newLoop(fd int, server *fuse.ProtocolServer) *loop {
+func newLoop(fd int, server *fuse.ProtocolServer, shared *Shared) *loop {
 	return &loop{
-		fd: fd, server: server,
+		fd: fd, server: server, shared: shared, slots: make(chan int, maxWorkers),
 		spare: make(chan struct{}), done: make(chan struct{}), watch: make(chan struct{}, 1),
 	}
 }
 
 // run serves until the file system is unmounted everywhere.
 func (l *loop) run() error {
+	l.takeOver()
 	l.wg.Go(l.watcher)
 	l.start()
 	l.wg.Wait()
 	return l.err
 }
+
+// takeOver brings the protocol server to where an earlier process was, and
+// has the requests answered that this one had taken from the kernel.
+func (l *loop) takeOver() {
+	if init := l.shared.initRequest(); init != nil {
+		out := make([]byte, headSize)
+		l.server.HandleRequest([][]byte{init}, [][]byte{out}) // the kernel has its answer
+	}
+	for n := range maxWorkers {
+		slot := l.shared.slot(n)
+		size := pending(slot)
+		if size < int(unsafe.Sizeof(fuse.InHeader{})) {
+			clearSlot(slot)
+			l.slots <- n
+			continue
+		}
+		l.wg.Go(func() {
+			l.answer(slot[:size], make([]byte, replySize()))
+			clearSlot(slot)
+			l.slots <- n
+		})
+	}
+}
+
+// replySize is that of the largest reply.
+func replySize() int { return maxReadPages*unix.Getpagesize() + 4096 }
 
 // start adds a worker.
 func (l *loop) start() {
@@ -89,8 +114,10 @@ func (l *loop) stop(err error) {
 }
 
 func (l *loop) worker() {
-	in := make([]byte, slotSize)
-	out := make([]byte, maxReadPages*unix.Getpagesize()+4096)
+	number := <-l.slots
+	defer func() { l.slots <- number }()
+	in := l.shared.slot(number)
+	out := make([]byte, replySize())
 	for {
 		n, err := l.read(in)
 		if err != nil {
@@ -101,6 +128,7 @@ func (l *loop) worker() {
 			continue
 		}
 		l.answer(in[:n], out)
+		clearSlot(in)
 		if l.reading.Load() > 0 && !l.park() {
 			return
 		}
@@ -142,6 +170,7 @@ func (l *loop) park() bool {
 const (
 	opGetattr = 3
 	opRead    = 15
+	opInit    = 26
 )
 
 func (l *loop) answer(in, out []byte) {
@@ -153,6 +182,8 @@ func (l *loop) answer(in, out []byte) {
 		}
 	}
 	switch (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode {
+	case opInit:
+		l.shared.keepInit(in)
 	case opGetattr, opRead:
 		if int(l.workers.Load()) < runtime.GOMAXPROCS(0)+1 && l.queued() {
 			l.join()

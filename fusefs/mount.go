@@ -29,10 +29,25 @@ type Conn struct {
 	fd   int
 }
 
+// TakeOver goes on where another process was killed or ended: with its
+// descriptor of /dev/fuse, which becomes the connection's own, and what it had
+// in shared memory. Neither the mount nor those who read notice. The error says
+// why that can't be.
+func (fs *FileSystem) TakeOver(dir string, device int, shared *Shared) (*Conn, error) {
+	p := []unix.PollFd{{Fd: int32(device), Events: unix.POLLIN}}
+	if _, err := unix.Poll(p, 0); err != nil || p[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0 {
+		return nil, fmt.Errorf("take over %s: its FUSE connection has ended", dir)
+	}
+	if fstype, err := mountedOn(dir); err != nil || fstype != Type {
+		return nil, errors.Join(fmt.Errorf("take over %s: what was kept is not mounted there any more", dir), err)
+	}
+	return fs.connect(dir, device, shared), nil
+}
+
 // Mount mounts the file system on a directory, which it makes where it is
 // missing. Errors name the remedy. A mount that a dead daemon left there is
-// cleared away.
-func (fs *FileSystem) Mount(dir string) (*Conn, error) {
+// cleared away. The connection can be taken over from shared memory.
+func (fs *FileSystem) Mount(dir string, shared *Shared) (*Conn, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("mounting on %s needs root: run it with sudo, or as a system service", dir)
 	}
@@ -53,6 +68,12 @@ func (fs *FileSystem) Mount(dir string) (*Conn, error) {
 		unix.Close(fd) //nolint:errcheck // never used
 		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
 	}
+	return fs.connect(dir, fd, shared), nil
+}
+
+func (fs *FileSystem) connect(dir string, device int, shared *Shared) *Conn {
+	fs.open = newSnapshots(shared)
+	fs.handle.Store(uint64(shared.head().generation) << 40) // no handle means two open files
 	server := fuse.NewProtocolServer(fs, &fuse.MountOptions{
 		MaxWrite:           maxWrite,
 		DisableReadDirPlus: true,
@@ -64,8 +85,11 @@ func (fs *FileSystem) Mount(dir string) (*Conn, error) {
 			return fuse.EIO
 		},
 	})
-	return &Conn{dir: dir, loop: newLoop(fd, server), fd: fd}, nil
+	return &Conn{dir: dir, loop: newLoop(device, server, shared), fd: device}
 }
+
+// Device is the descriptor of /dev/fuse: who keeps a copy keeps the connection.
+func (c *Conn) Device() int { return c.fd }
 
 // slogWriter takes what go-fuse logs of requests it does not know.
 type slogWriter struct{ log *slog.Logger }

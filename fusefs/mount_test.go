@@ -49,7 +49,7 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-func mount(t *testing.T) *mounted {
+func machine(t *testing.T) (*mounted, *slog.Logger) {
 	t.Helper()
 	m := &mounted{dir: filepath.Join(t.TempDir(), "mnt"), root: t.TempDir()}
 	for name, content := range map[string]string{
@@ -89,6 +89,12 @@ func mount(t *testing.T) *mounted {
 	if _, err := m.registry.Add(view.Container{ID: "c1", CgroupsPath: "/ctr", PID: 77}); err != nil {
 		t.Fatal(err)
 	}
+	return m, log
+}
+
+func mount(t *testing.T) *mounted {
+	t.Helper()
+	m, log := machine(t)
 	serve(t, m, log)
 	return m
 }
@@ -98,7 +104,11 @@ func mount(t *testing.T) *mounted {
 func serve(t *testing.T, m *mounted, log *slog.Logger) {
 	t.Helper()
 	before := descriptors(t)
-	conn, err := fusefs.New(m.registry, log, func(string) bool { return true }).Mount(m.dir)
+	shared, err := fusefs.NewShared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := fusefs.New(m.registry, log, everything).Mount(m.dir, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,11 +128,16 @@ func serve(t *testing.T, m *mounted, log *slog.Logger) {
 			t.Fatal("Serve did not end after Unmount")
 		}
 		m.registry.Close()
+		if err := shared.Close(); err != nil {
+			t.Error(err)
+		}
 		if after := descriptors(t); len(after) > len(before) {
 			t.Errorf("descriptors before: %v, after: %v", before, after)
 		}
 	})
 }
+
+func everything(string) bool { return true }
 
 // noPoll lets the kernel learn that there is no poll here. Go's runtime asks
 // epoll about each file that it opens, in a system call that keeps hold of a

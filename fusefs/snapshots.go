@@ -19,6 +19,10 @@ type snapshot struct {
 
 	mu   sync.Mutex // held while data is copied, never across a render
 	data []byte
+	kept int // entry of the shared memory, -1 for none
+	// lost is the size of a text that only a process before this one had.
+	lost int
+
 	size int // of data, as counted in its view; guarded by snapshots.mu
 
 	newer, older *snapshot
@@ -29,16 +33,33 @@ type snapshots struct {
 	mu       sync.Mutex
 	byHandle map[uint64]*snapshot
 	views    map[uint32]*held
+	kept     kept
 }
 
 // held is one view's snapshots: a ring through the sentinel, newest at ring.older.
 type held struct {
-	ring         snapshot
-	count, bytes int
+	ring               snapshot
+	count, bytes, kept int
 }
 
-func newSnapshots() *snapshots {
-	return &snapshots{byHandle: map[uint64]*snapshot{}, views: map[uint32]*held{}}
+// newSnapshots takes over what is kept of an earlier process.
+func newSnapshots(shared *Shared) *snapshots {
+	s := &snapshots{byHandle: map[uint64]*snapshot{}, views: map[uint32]*held{}, kept: kept{shared: shared}}
+	for n := sharedSnapshots - 1; n >= 0; n-- {
+		snap := s.kept.load(n)
+		if snap == nil || s.byHandle[snap.handle] != nil {
+			s.kept.give(n)
+			continue
+		}
+		h := s.heldLocked(snap.view)
+		snap.size = len(snap.data)
+		s.byHandle[snap.handle] = snap
+		h.push(snap)
+		h.count++
+		h.kept++
+		h.bytes += snap.size
+	}
+	return s
 }
 
 // get finds a handle's snapshot, nil where there is none.
@@ -58,14 +79,14 @@ func (s *snapshots) get(handle uint64) *snapshot {
 func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
 	s.mu.Lock()
 	snap := s.byHandle[handle]
-	h := s.views[viewNumber]
-	if h == nil {
-		h = &held{}
-		h.ring.newer, h.ring.older = &h.ring, &h.ring
-		s.views[viewNumber] = h
-	}
+	h := s.heldLocked(viewNumber)
 	if snap == nil {
-		snap = &snapshot{handle: handle, view: viewNumber}
+		snap = &snapshot{handle: handle, view: viewNumber, kept: -1}
+		if h.kept < maxKeptPerView {
+			if snap.kept = s.kept.take(); snap.kept >= 0 {
+				h.kept++
+			}
+		}
 		s.byHandle[handle] = snap
 		h.count++
 	} else {
@@ -80,8 +101,21 @@ func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
 	s.mu.Unlock()
 
 	snap.mu.Lock()
-	snap.data = append(snap.data[:0], content...)
-	snap.mu.Unlock()
+	defer snap.mu.Unlock()
+	snap.data, snap.lost = append(snap.data[:0], content...), 0
+	if snap.kept >= 0 {
+		s.kept.save(snap.kept, snap)
+	}
+}
+
+func (s *snapshots) heldLocked(viewNumber uint32) *held {
+	h := s.views[viewNumber]
+	if h == nil {
+		h = &held{}
+		h.ring.newer, h.ring.older = &h.ring, &h.ring
+		s.views[viewNumber] = h
+	}
+	return h
 }
 
 // drop forgets a handle that was closed.
@@ -99,6 +133,13 @@ func (s *snapshots) dropLocked(snap *snapshot) {
 	delete(s.byHandle, snap.handle)
 	h.count--
 	h.bytes -= snap.size
+	snap.mu.Lock() // against one who has just put it
+	if snap.kept >= 0 {
+		s.kept.give(snap.kept)
+		snap.kept = -1
+		h.kept--
+	}
+	snap.mu.Unlock()
 	if h.count == 0 {
 		delete(s.views, snap.view)
 	}
@@ -114,12 +155,16 @@ func (snap *snapshot) unlink() {
 	snap.older.newer, snap.newer.older = snap.newer, snap.older
 }
 
-// readAt copies from an offset; 0 past the end.
-func (snap *snapshot) readAt(p []byte, offset uint64) int {
+// readAt copies from an offset; 0 past the end. It does not know a text that
+// was lost with the process before this one, but where that ended.
+func (snap *snapshot) readAt(p []byte, offset uint64) (n int, known bool) {
 	snap.mu.Lock()
 	defer snap.mu.Unlock()
-	if offset >= uint64(len(snap.data)) {
-		return 0
+	if snap.lost > 0 {
+		return 0, offset >= uint64(snap.lost)
 	}
-	return copy(p, snap.data[offset:])
+	if offset >= uint64(len(snap.data)) {
+		return 0, true
+	}
+	return copy(p, snap.data[offset:]), true
 }

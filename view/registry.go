@@ -23,6 +23,8 @@ type Options struct {
 	HideThrottled bool // time without quota is idle, not steal
 	// Kept has CPU clocks outlive the process; nil: they begin anew with it.
 	Kept *Kept
+	// Journal has the list of containers outlive it.
+	Journal *Journal
 }
 
 // Registry knows the containers and their views. All methods may be called at
@@ -48,7 +50,58 @@ type Registry struct {
 func NewRegistry(host *Host, fs *cgroup.FS, log *slog.Logger, opts Options) *Registry {
 	r := &Registry{host: host, fs: fs, log: log, opts: opts, byID: map[string]*View{}, next: 1}
 	r.callers.init(host.root)
+	r.restore()
 	return r
+}
+
+// restore registers what an earlier process had registered, and lives.
+func (r *Registry) restore() {
+	j := r.opts.Journal
+	if j == nil {
+		return
+	}
+	for _, n := range j.gone {
+		r.next = max(r.next, n%slots+1)
+		r.free = append(r.free, n)
+	}
+	for n, l := range j.live {
+		r.next = max(r.next, n%slots+1)
+		v := r.newView(n, *l.Container)
+		if c := l.Container; c.PID != 0 {
+			// Another process may have its number by now.
+			if start, err := r.host.startOf(c.PID); err != nil || start != l.Start {
+				r.free = append(r.free, n)
+				r.note(journalLine{Number: n, Gone: true})
+				continue
+			}
+		}
+		r.byID[l.Container.ID] = v
+		r.byNumber[n%slots].Store(v)
+	}
+	j.live, j.gone = nil, nil // of no use any more
+}
+
+// note writes a line of the journal. Where that fails, files are served all the
+// same; only the next process would not know.
+func (r *Registry) note(l journalLine) {
+	j := r.opts.Journal
+	if j == nil {
+		return
+	}
+	before := j.last
+	if err := j.write(l); err != nil && before == nil {
+		r.log.Error("the list of containers can't be written: after a crash those that come now would lose their files", "file", j.name, "error", err)
+	}
+}
+
+// noteLocked tells the journal what is known of a view.
+func (r *Registry) noteLocked(v *View) {
+	if r.opts.Journal == nil {
+		return
+	}
+	start, _ := v.started()
+	c := v.Container()
+	r.note(journalLine{Number: v.Number, Container: &c, Start: start})
 }
 
 // MaxIDLength bounds container ids; runtimes use 64 hexadecimal digits.
@@ -84,7 +137,11 @@ func (r *Registry) Add(c Container) (*View, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if v := r.byID[c.ID]; v != nil {
+		before := v.Container()
 		if v.update(c) {
+			if v.Container() != before {
+				r.noteLocked(v)
+			}
 			return v, nil
 		}
 		r.removeLocked(v)
@@ -95,6 +152,7 @@ func (r *Registry) Add(c Container) (*View, error) {
 	}
 	v := r.newView(number, c)
 	r.byID[c.ID] = v
+	r.noteLocked(v) // before the kernel can know the number
 	r.byNumber[number%slots].Store(v)
 	return v, nil
 }
@@ -153,6 +211,7 @@ func (r *Registry) removeLocked(v *View) {
 	delete(r.byID, v.Container().ID)
 	r.byNumber[v.Number%slots].Store(nil)
 	r.free = append(r.free, v.Number)
+	r.note(journalLine{Number: v.Number, Gone: true})
 	v.close()
 }
 
@@ -198,10 +257,11 @@ func (r *Registry) Keep(runtime string, ids map[string]bool) {
 	}
 }
 
-// Close ends all views.
+// Close ends all views. The journal keeps them.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.opts.Journal = nil
 	for _, v := range r.byID {
 		r.removeLocked(v)
 	}

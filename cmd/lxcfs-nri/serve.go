@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/config"
 	"github.com/lxcfs-nri/lxcfs-nri/control"
 	"github.com/lxcfs-nri/lxcfs-nri/fusefs"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fdstore"
 	"github.com/lxcfs-nri/lxcfs-nri/plugin"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
@@ -26,37 +26,77 @@ import (
 // defaultConfigFile is read where it exists and no other is named.
 const defaultConfigFile = "/etc/lxcfs-nri/config.yaml"
 
+// serveFlags are those of serve, and of supervise, which hands them on.
+type serveFlags struct{ file, mountpoint, runDir, socket string }
+
+func (f *serveFlags) register(flags *pflag.FlagSet) {
+	d := config.Default()
+	flags.StringVar(&f.file, "config", "", "configuration `FILE` (default "+defaultConfigFile+" where it exists)")
+	flags.StringVar(&f.mountpoint, "mountpoint", d.Mountpoint, "`DIR` to mount the file system on")
+	flags.StringVar(&f.runDir, "run-dir", d.RunDir, "`DIR` for the control socket and state")
+	flags.StringVar(&f.socket, "nri-socket", d.NRI.Socket, "`PATH` of the runtime's NRI socket, or none")
+}
+
+// given are the flags that were set, as arguments.
+func (f *serveFlags) given(flags *pflag.FlagSet) []string {
+	var args []string
+	flags.Visit(func(flag *pflag.Flag) { args = append(args, "--"+flag.Name+"="+flag.Value.String()) })
+	return args
+}
+
 func serveCommand() *cobra.Command {
-	var file, mountpoint, runDir, socket string
+	var f serveFlags
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the files, and have them mounted into containers",
 		Long: `serve mounts the file system, connects to the container runtime by NRI and
 adds the mounts to every container that the policy takes. It runs in the
-foreground until SIGTERM or SIGINT, then unmounts. Nothing needs to be
-configured; ` + defaultConfigFile + ` is read where it exists.`,
+foreground. Nothing needs to be configured; ` + defaultConfigFile + ` is read
+where it exists.
+
+SIGINT ends it for good: the file system is unmounted. SIGTERM does the same,
+unless a service manager keeps the connection (systemd with
+FileDescriptorStoreMax=, or lxcfs-nri supervise): then the files stay, reads wait,
+and the next process goes on, as it does after a crash.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file, c.Flags(), mountpoint, runDir, socket)
+			cfg, err := f.load(c.Flags())
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, syscall.SIGINT)
+			ctx, stop := untilSignal(c.Context())
 			defer stop()
 			return serve(ctx, cfg, newLogger(cfg.Log))
 		},
 	}
-	d := config.Default()
-	c.Flags().StringVar(&file, "config", "", "configuration `FILE` (default "+defaultConfigFile+" where it exists)")
-	c.Flags().StringVar(&mountpoint, "mountpoint", d.Mountpoint, "`DIR` to mount the file system on")
-	c.Flags().StringVar(&runDir, "run-dir", d.RunDir, "`DIR` for the control socket and state")
-	c.Flags().StringVar(&socket, "nri-socket", d.NRI.Socket, "`PATH` of the runtime's NRI socket, or none")
+	f.register(c.Flags())
 	return c
 }
 
-// loadConfig reads the file; flags that were given win over it.
-func loadConfig(file string, flags *pflag.FlagSet, mountpoint, runDir, socket string) (config.Config, error) {
-	cfg := config.Default()
+// errForGood says that nobody will go on.
+var errForGood = errors.New("asked to end for good")
+
+// untilSignal ends with SIGTERM, or with SIGINT for good.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGINT {
+				cancel(errForGood)
+			}
+		case <-ctx.Done():
+		}
+		cancel(nil)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+// load reads the configuration; flags that were given win over it.
+func (f *serveFlags) load(flags *pflag.FlagSet) (config.Config, error) {
+	cfg, file := config.Default(), f.file
 	if file == "" {
 		if _, err := os.Stat(defaultConfigFile); err == nil {
 			file = defaultConfigFile
@@ -72,9 +112,9 @@ func loadConfig(file string, flags *pflag.FlagSet, mountpoint, runDir, socket st
 		field *string
 		value string
 	}{
-		"mountpoint": {&cfg.Mountpoint, mountpoint},
-		"run-dir":    {&cfg.RunDir, runDir},
-		"nri-socket": {&cfg.NRI.Socket, socket},
+		"mountpoint": {&cfg.Mountpoint, f.mountpoint},
+		"run-dir":    {&cfg.RunDir, f.runDir},
+		"nri-socket": {&cfg.NRI.Socket, f.socket},
 	} {
 		if flags.Changed(name) {
 			*to.field = to.value
@@ -118,27 +158,35 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		log.Warn("CPU counters will begin anew with the next daemon", "error", err)
 	}
+	journal, err := view.OpenJournal(filepath.Join(cfg.RunDir, "containers"))
+	if err != nil {
+		log.Warn("containers would lose their files in a crash", "error", err)
+	}
 	registry = view.NewRegistry(host, groups, log, view.Options{
 		NoSwap:        !cfg.Swap,
 		HideThrottled: cfg.Stat.Throttled == config.ThrottledHide,
 		Kept:          kept,
+		Journal:       journal,
 	})
 	defer registry.Close()
 	attacher := &control.Attacher{
 		Mountpoint: cfg.Mountpoint, FSType: fusefs.Type, Files: registry.Mountable(cfg.Files.Serves), Log: log,
 	}
 	nri = plugin.New(cfg, registry, log, attacher.Start)
-	conn, err := fusefs.New(registry, log, cfg.Files.Serves).Mount(cfg.Mountpoint)
+	conn, err := connect(&cfg, fusefs.New(registry, log, cfg.Files.Serves), log)
 	if err != nil {
 		return err
 	}
 	warnNested(log)
-	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket)
-	return run(ctx, &cfg, log, conn, ctl, nri)
+	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket,
+		"tookOver", conn.took, "kept", conn.kept)
+	return run(ctx, &cfg, log, &conn, ctl, nri)
 }
 
-// run keeps the parts going. The first that ends, or ctx, ends all.
-func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *fusefs.Conn, ctl *control.Server, nri *plugin.Plugin) error {
+// run keeps the parts going. The first that ends, or ctx, ends all. What is
+// kept for the next process stays mounted.
+func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *connection, ctl *control.Server, nri *plugin.Plugin) error {
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 3)
@@ -147,7 +195,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *fusefs
 	if cfg.NRI.Socket != config.NoSocket {
 		go func() { ended <- nri.Run(ctx) }()
 	}
-	notify(log, daemon.SdNotifyReady)
+	notify(log, "READY=1")
 	var err error
 	select {
 	case err = <-ended:
@@ -156,14 +204,18 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *fusefs
 		}
 	case <-ctx.Done():
 	}
-	notify(log, daemon.SdNotifyStopping)
+	notify(log, "STOPPING=1")
+	if conn.kept && err == nil && !errors.Is(context.Cause(asked), errForGood) {
+		log.Info("stopping: the files stay, the next process goes on", "mountpoint", cfg.Mountpoint)
+		return nil
+	}
 	log.Info("stopping", "mountpoint", cfg.Mountpoint)
-	return errors.Join(err, conn.Unmount())
+	return errors.Join(err, conn.end())
 }
 
 func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("telling the service manager", "state", state, "error", err)
+	if err := fdstore.Notify(state); err != nil {
+		log.Warn("the service manager was not told", "error", err)
 	}
 }
 
