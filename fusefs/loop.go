@@ -24,18 +24,22 @@ const (
 // loop reads requests from the device and answers them.
 //
 // Waking a thread on another CPU costs more than making an answer. So one
-// worker at a time blocks in read(2); another joins only while it is busy:
-// at once when requests queue up behind one that has to render, and by the
-// watch when the busy one is stuck.
+// worker at a time waits for the device; another joins only while it is busy:
+// at once when requests queue up that have to render, and by the watch when the
+// busy one is stuck.
+//
+// All that the kernel has is taken before one request is answered, so that each
+// view can have its turn.
 type loop struct {
 	fd     int
 	server *fuse.ProtocolServer
 	shared *Shared
 	slots  chan int // of shared memory, not in use
+	queue  *queue
 
-	reading atomic.Int32  // workers in read(2)
+	waiting atomic.Int32  // workers that wait for the device
 	workers atomic.Int32  // all of them
-	served  atomic.Uint64 // requests taken, for the watch
+	served  atomic.Uint64 // requests answered, for the watch
 	spare   chan struct{} // wakes a parked worker
 	done    chan struct{} // closed when the connection ends
 	end     sync.Once
@@ -49,12 +53,17 @@ type loop struct {
 func newLoop(fd int, server *fuse.ProtocolServer, shared *Shared) *loop {
 	return &loop{
 		fd: fd, server: server, shared: shared, slots: make(chan int, maxWorkers),
+		queue: newQueue(shared, runtime.GOMAXPROCS(0)),
 		spare: make(chan struct{}), done: make(chan struct{}), watch: make(chan struct{}, 1),
 	}
 }
 
 // run serves until the file system is unmounted everywhere.
 func (l *loop) run() error {
+	// A worker asks whether there is more without being held up.
+	if err := unix.SetNonblock(l.fd, true); err != nil {
+		return fmt.Errorf("prepare /dev/fuse: %w", err)
+	}
 	l.takeOver()
 	l.wg.Go(l.watcher)
 	l.start()
@@ -63,7 +72,8 @@ func (l *loop) run() error {
 }
 
 // takeOver brings the protocol server to where an earlier process was, and
-// has the requests answered that this one had taken from the kernel.
+// has the requests answered that this one had taken from the kernel; those in
+// the queue are there already.
 func (l *loop) takeOver() {
 	if init := l.shared.initRequest(); init != nil {
 		out := make([]byte, headSize)
@@ -97,7 +107,7 @@ func (l *loop) start() {
 	l.wg.Go(l.worker)
 }
 
-// join makes a further worker read: a parked one, else a new one.
+// join has a further worker: a parked one, else a new one.
 func (l *loop) join() {
 	select {
 	case l.spare <- struct{}{}:
@@ -119,33 +129,71 @@ func (l *loop) worker() {
 	in := l.shared.slot(number)
 	out := make([]byte, replySize())
 	for {
-		n, err := l.read(in)
-		if err != nil {
-			l.stop(err)
-			return
+		for {
+			n, err := l.read(in)
+			if err != nil {
+				l.stop(err)
+				return
+			}
+			if n == 0 {
+				break
+			}
+			if !renders(in) || !l.queue.put(in[:n]) {
+				l.answer(in[:n], out)
+			}
+			clearSlot(in)
 		}
-		if n == 0 {
+		if k, ok := l.queue.take(); ok {
+			l.share()
+			l.answer(k.in, out)
+			l.queue.answered(k)
 			continue
 		}
-		l.answer(in[:n], out)
-		clearSlot(in)
-		if l.reading.Load() > 0 && !l.park() {
+		if !l.rest() {
 			return
 		}
 	}
 }
 
-// read takes one request; 0 where there was none after all.
+// share lets another worker have what waits, while there are fewer of them than
+// processors, and one.
+func (l *loop) share() {
+	if int(l.workers.Load()) < runtime.GOMAXPROCS(0)+1 && l.queue.waiting() > 0 {
+		l.join()
+	}
+}
+
+// rest waits for the device, or, where another worker does, to be needed; false
+// at the end of the connection.
+func (l *loop) rest() bool {
+	if !l.waiting.CompareAndSwap(0, 1) {
+		select {
+		case <-l.spare:
+			return true
+		case <-l.done:
+			return false
+		}
+	}
+	defer l.waiting.Store(0)
+	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
+	// An error of the device is found by who reads it.
+	if _, err := unix.Poll(p, -1); err != nil && !errors.Is(err, unix.EINTR) {
+		l.stop(fmt.Errorf("waiting for /dev/fuse: %w", err))
+		return false
+	}
+	return true
+}
+
+// read takes one request; 0 where there is none.
 func (l *loop) read(in []byte) (int, error) {
-	l.reading.Add(1)
 	n, err := unix.Read(l.fd, in)
-	l.reading.Add(-1)
 	switch {
 	case err == nil && n < int(unsafe.Sizeof(fuse.InHeader{})):
 		return 0, fmt.Errorf("the kernel sent a request of %d bytes", n)
 	case err == nil:
+		l.wake()
 		return n, nil
-	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOENT):
 		return 0, nil // ENOENT: the request was interrupted before we had it
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ECONNABORTED): // the latter in the midst of a read
 		return 0, errUnmounted
@@ -155,39 +203,26 @@ func (l *loop) read(in []byte) (int, error) {
 
 var errUnmounted = errors.New("the file system is unmounted")
 
-// park waits to be needed again; false at the end of the connection.
-func (l *loop) park() bool {
-	select {
-	case <-l.spare:
-		return true
-	case <-l.done:
-		return false
-	}
-}
-
-// Opcodes that render content (linux/fuse.h); all others are answered in
-// microseconds, too soon for another worker to be of use.
+// Opcodes (linux/fuse.h).
 const (
 	opGetattr = 3
 	opRead    = 15
 	opInit    = 26
 )
 
-func (l *loop) answer(in, out []byte) {
-	l.served.Add(1)
-	if !l.watching.Load() && l.watching.CompareAndSwap(false, true) {
-		select {
-		case l.watch <- struct{}{}:
-		default:
-		}
-	}
+// renders says that content has to be made for a request; all others are
+// answered in microseconds, too soon for another worker to be of use.
+func renders(in []byte) bool {
 	switch (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode {
-	case opInit:
-		l.shared.keepInit(in)
 	case opGetattr, opRead:
-		if int(l.workers.Load()) < runtime.GOMAXPROCS(0)+1 && l.queued() {
-			l.join()
-		}
+		return true
+	}
+	return false
+}
+
+func (l *loop) answer(in, out []byte) {
+	if (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode == opInit {
+		l.shared.keepInit(in)
 	}
 	n, status := l.server.HandleRequest([][]byte{in}, [][]byte{out})
 	if n > 0 && status.Ok() {
@@ -195,13 +230,21 @@ func (l *loop) answer(in, out []byte) {
 		// request to the kernel, which ends it with the connection.
 		unix.Write(l.fd, out[:n]) //nolint:errcheck // nobody is left to tell
 	}
+	l.served.Add(1)
 }
 
-// queued says whether a request waits that nobody is about to take.
-func (l *loop) queued() bool {
-	if l.reading.Load() > 0 {
-		return false
+// wake has the watch run.
+func (l *loop) wake() {
+	if !l.watching.Load() && l.watching.CompareAndSwap(false, true) {
+		select {
+		case l.watch <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// ready says whether the kernel has a request.
+func (l *loop) ready() bool {
 	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(p, 0)
 	return err == nil && n > 0 && p[0].Revents&unix.POLLIN != 0
@@ -227,10 +270,10 @@ func (l *loop) watcher() {
 			switch {
 			case served != last:
 				quiet, last = 0, served
-			case l.reading.Load() > 0:
-				quiet++
-			case l.queued():
+			case l.queue.waiting() > 0, l.waiting.Load() == 0 && l.ready():
 				l.join()
+			case l.waiting.Load() > 0:
+				quiet++
 			}
 		}
 		l.watching.Store(false)

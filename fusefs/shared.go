@@ -16,6 +16,7 @@ import (
 //	slots      one a worker: requests are read into it, and it is cleared once
 //	           they are answered; what a killed process left is answered first
 //	           by the next
+//	queue      slots for requests that wait for their turn
 //	snapshots  what open files have been shown, so that a file read in pieces
 //	           stays one text
 type Shared struct {
@@ -32,9 +33,14 @@ const (
 	slotSize = 8192
 	slotsAt  = headSize
 
+	// queueSlotSize holds a struct fuse_read_in or fuse_getattr_in and its header.
+	queueSlots    = 4096
+	queueSlotSize = 128
+	queueAt       = slotsAt + maxWorkers*slotSize
+
 	sharedSnapshots    = 1024
 	sharedSnapshotSize = 4096
-	snapshotsAt        = slotsAt + maxWorkers*slotSize
+	snapshotsAt        = queueAt + queueSlots*queueSlotSize
 
 	sharedSize = snapshotsAt + sharedSnapshots*sharedSnapshotSize
 	// maxInit is more than a struct fuse_init_in and its header.
@@ -156,10 +162,21 @@ func (s *Shared) slot(n int) []byte {
 	return s.mem[slotsAt+n*slotSize:][:slotSize:slotSize]
 }
 
+// queued is the place of a request that waits.
+func (s *Shared) queued(n int) []byte {
+	return s.mem[queueAt+n*queueSlotSize:][:queueSlotSize:queueSlotSize]
+}
+
+// fillSlot copies a request. Its first word says that it is there, and comes last.
+func fillSlot(slot, request []byte) {
+	copy(slot[4:], request[4:])
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&slot[0])), *(*uint32)(unsafe.Pointer(&request[0])))
+}
+
 // pending is the size of the request in a slot, 0 for none.
 func pending(slot []byte) int {
 	n := atomic.LoadUint32((*uint32)(unsafe.Pointer(&slot[0])))
-	return int(min(n, slotSize))
+	return min(int(n), len(slot))
 }
 
 // clearSlot says that a slot's request needs no answer any more. Its first word is
