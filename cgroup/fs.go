@@ -22,6 +22,8 @@ type FS struct {
 	maxKept int64
 	kept    atomic.Int64 // descriptors open now
 
+	taskstats taskstats // for all groups
+
 	mu    sync.Mutex
 	files map[string]*file // by path; shared between groups with common ancestors
 }

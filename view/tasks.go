@@ -39,16 +39,8 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 	}
 	tids, err := g.Tasks(nil, maxTasksScanned)
 	v.fault(err)
-	t.running, t.blocked, t.count = 0, 0, uint64(len(tids))
-	var buf [512]byte
-	for _, tid := range tids {
-		switch v.host.taskState(tid, buf[:]) {
-		case 'R':
-			t.running++
-		case 'D':
-			t.blocked++
-		}
-	}
+	t.running, t.blocked = v.host.states(g, tids)
+	t.count = uint64(len(tids))
 	if n, err := g.TaskCount(); err == nil {
 		t.count = n
 	}
@@ -59,6 +51,31 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 	}
 	t.at, t.set = now, true
 	return t.taskFigures
+}
+
+// states counts the running and the blocked tasks of a group. The kernel's own
+// count is one question a group (v1), but knows nothing of some tasks that
+// block; it counts where it knows of all tasks, or where there are more than
+// would be looked at one by one.
+func (h *Host) states(g *cgroup.Group, tids []int) (running, blocked uint64) {
+	if t, err := g.TaskStates(); err == nil && (t.Known >= uint64(len(tids)) || len(tids) >= maxTasksScanned) {
+		return t.Running, t.Blocked
+	}
+	return h.scanStates(tids)
+}
+
+// scanStates looks at each task.
+func (h *Host) scanStates(tids []int) (running, blocked uint64) {
+	var buf [512]byte
+	for _, tid := range tids {
+		switch h.taskState(tid, buf[:]) {
+		case 'R':
+			running++
+		case 'D':
+			blocked++
+		}
+	}
+	return running, blocked
 }
 
 // pidInside is the number of a task in the PID namespace of a container's init;
