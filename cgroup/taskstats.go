@@ -102,7 +102,7 @@ func (s *taskstats) askLocked(family uint16, command uint8, attribute uint16, va
 	}
 	var buf [4096]byte
 	n, err := unix.Read(s.fd, buf[:])
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		n, err = unix.Read(s.fd, buf[:])
 	}
 	if err != nil {

@@ -84,17 +84,17 @@ func sleepers(t testing.TB, g *fixture.Group, n int) {
 	}
 }
 
-// eventually repeats a check that fails while processes are still starting.
-func eventually(t testing.TB, check func() error) {
+// eventually asks what is wrong until nothing is: processes are still starting.
+func eventually(t testing.TB, wrong func() string) {
 	t.Helper()
-	var err error
+	var what string
 	for range 100 {
-		if err = check(); err == nil {
+		if what = wrong(); what == "" {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Error(err)
+	t.Error(what)
 }
 
 // TestTaskStatesAreThoseOfProc: a group and its child, against each task's own
@@ -111,26 +111,26 @@ func TestTaskStatesAreThoseOfProc(t *testing.T) {
 	}
 	sleepers(t, parent, 6)
 	sleepers(t, child, 4)
-	eventually(t, func() error {
+	eventually(t, func() string {
 		want := letters(t, g)
 		got, err := g.TaskStates()
 		if err != nil || got != (TaskStates{Running: 2, Known: 10}) || want["R"] != 2 || want["S"] != 8 {
-			return fmt.Errorf("got %+v (%v), /proc has %v, want 2 running and 8 asleep", got, err, want)
+			return fmt.Sprintf("got %+v (%v), /proc has %v, want 2 running and 8 asleep", got, err, want)
 		}
-		return nil
+		return ""
 	})
 
 	child.Tasks(t, 1, 2, 3)
-	eventually(t, func() error {
+	eventually(t, func() string {
 		want, all := letters(t, g), uint64(0)
 		for _, n := range want {
 			all += n
 		}
 		got, err := g.TaskStates()
 		if err != nil || want["R"] != 3 || want["D"] != 2 || got.Running != 3 || got.Blocked+all-got.Known < 2 {
-			return fmt.Errorf("got %+v (%v), /proc has %v, want 3 running, and 2 blocked or not known", got, err, want)
+			return fmt.Sprintf("got %+v (%v), /proc has %v, want 3 running, and 2 blocked or not known", got, err, want)
 		}
-		return nil
+		return ""
 	})
 }
 
