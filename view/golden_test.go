@@ -94,7 +94,11 @@ func TestGoldens(t *testing.T) {
 				if !rendered(v, &Files[i]) {
 					continue
 				}
-				got.Files = append(got.Files, txtar.File{Name: Files[i].Path, Data: render(t, v, Files[i].Path)})
+				data := render(t, v, Files[i].Path)
+				if bytes.Count(data, []byte("processor\t")) > 2 {
+					data = []byte("as TestManyCPUs says\n") // a block takes a kilobyte
+				}
+				got.Files = append(got.Files, txtar.File{Name: Files[i].Path, Data: data})
 			}
 			golden := filepath.Join("testdata", c.Name+".golden.txtar")
 			if *update {
@@ -136,6 +140,20 @@ func TestCases(t *testing.T) {
 		"v2-systemd":     {memTotal: 128 << 10, cpus: 2, swapTotal: 512<<10 - 4, swapUsed: true},
 		"v2-hugetlb":     {memTotal: 128 << 10, cpus: 2, swapTotal: 512<<10 - 4, swapUsed: true, huge: [2]uint64{4, 2}},
 		"hybrid":         {memTotal: 96 << 10, cpus: 1, swapTotal: 64 << 10, swapUsed: true},
+
+		"v1-kind":               {memTotal: 256 << 10, cpus: 1},
+		"v1-systemd":            {memTotal: 256 << 10, cpus: 1},
+		"v1-odd-names":          {memTotal: 256 << 10, cpus: 1},
+		"v1-docker-in-docker":   {memTotal: 300 << 10, cpus: 2},
+		"v1-hugetlb":            {memTotal: 256 << 10, cpus: 1, huge: [2]uint64{6, 4}},
+		"v1-no-swap-accounting": {memTotal: 96 << 10, cpus: 1},
+		"v1-swappiness-0":       {memTotal: 96 << 10, cpus: 1, swapTotal: 34292, swapUsed: true},
+		"v1-large":              {memTotal: 1536 << 20, cpus: 21},
+		"v2-kind":               {memTotal: 64 << 10, cpus: 1, swapTotal: 64 << 10, swapUsed: true},
+		"v2-odd-names":          {memTotal: 64 << 10, cpus: 1, swapTotal: 64 << 10, swapUsed: true},
+		"v2-docker-in-docker":   {memTotal: 300 << 10, cpus: 2, swapTotal: 512<<10 - 4, swapUsed: true},
+		"v2-zswap":              {memTotal: 64 << 10, cpus: 1, swapTotal: 64 << 10, swapUsed: true},
+		"v2-large":              {memTotal: 1536 << 20, cpus: 32, swapTotal: 64 << 10, swapUsed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := fixture.Load(t, "../cgroup/testdata/"+name+".txtar")
