@@ -18,7 +18,7 @@ type cpuBlock struct {
 
 // parseCPUInfo cuts the host's file at the lines that number a CPU:
 // "processor : 0"; on s390x "processor 0: version = …", one line a CPU, and
-// then blocks that begin with "cpu number : 0". Lines after a blank one that
+// then blocks of a blank line and "cpu number : 0". Lines after a blank one that
 // number no CPU belong to none (arm's Hardware, ppc64le's platform).
 func parseCPUInfo(b []byte) ([]cpuBlock, error) {
 	blocks := []cpuBlock{{cpu: -1}}
@@ -30,7 +30,11 @@ func parseCPUInfo(b []byte) ([]cpuBlock, error) {
 		switch {
 		case ok:
 			numbered = true
-			blocks = append(blocks, cpuBlock{cpu: n})
+			next := cpuBlock{cpu: n}
+			if before := bytes.TrimSuffix(last.lines, []byte("\n\n")); bytes.HasPrefix(line, []byte("cpu number")) && len(before) < len(last.lines) {
+				last.lines, next.lines = last.lines[:len(before)+1], []byte("\n")
+			}
+			blocks = append(blocks, next)
 			last = &blocks[len(blocks)-1]
 		case blank && !empty && last.cpu >= 0:
 			blocks = append(blocks, cpuBlock{cpu: -1})
@@ -106,9 +110,12 @@ func appendCPULine(b, line []byte, i, n int) []byte {
 	}
 	var value int
 	switch key := string(bytes.TrimSpace(line[:colon])); key {
-	case "processor", "core id", "apicid", "initial apicid", "cpu number":
+	case "processor", "core id", "apicid", "initial apicid", // x86
+		"cpu number", "address", // s390x
+		"hart",              // riscv64
+		"core", "global_id": // loong64
 		value = i
-	case "physical id":
+	case "physical id", "book id", "drawer id", "max thread id", "package":
 		value = 0
 	case "siblings", "cpu cores", "# processors":
 		value = n

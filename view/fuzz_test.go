@@ -18,7 +18,7 @@ func FuzzHostFiles(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Add([]byte("processor 0: version = FF\nprocessor 1: version = FF\n\ncpu number      : 0\ncpu number      : 1\n"))
+	f.Add([]byte("processor 0: version = FF\nprocessor 1: version = FF\n\ncpu number      : 0\n\ncpu number      : 1\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if l, err := parseMeminfo(b); err == nil {
 			var m meminfo
