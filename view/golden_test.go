@@ -84,7 +84,7 @@ func render(t testing.TB, v *View, path string) []byte {
 }
 
 // TestGoldens compares each file of each captured case with what was once
-// looked at and found right.
+// looked at and found right, and with the host's own.
 func TestGoldens(t *testing.T) {
 	for _, c := range fixture.All(t, captured) {
 		t.Run(c.Name, func(t *testing.T) {
@@ -116,6 +116,8 @@ func TestGoldens(t *testing.T) {
 			if n := v.faults.Load(); n != 0 {
 				t.Errorf("%d files could not be read", n)
 			}
+			linesAreTheHosts(t, c, v)
+			unchangedFiguresGiveTheKernelsBytes(t, c)
 		})
 	}
 }
@@ -233,35 +235,33 @@ func parse(t *testing.T, v *View) (p parsed) {
 	return p
 }
 
-// TestLinesAreTheHosts: what a reader finds on the machine it finds here, in
+// linesAreTheHosts: what a reader finds on the machine it finds here, in
 // the same order and the same columns, but for what is left out on purpose.
-func TestLinesAreTheHosts(t *testing.T) {
-	for _, c := range fixture.All(t, captured) {
-		v := open(t, c, Options{})
-		for file, keyOf := range map[string]func(string) string{
-			"proc/meminfo": func(line string) string {
-				key, _, _ := strings.Cut(line, ":")
-				if strings.HasPrefix(key, "DirectMap") {
-					return ""
-				}
-				return key
-			},
-			"proc/stat": func(line string) string {
-				key, _, _ := strings.Cut(line, " ")
-				if strings.HasPrefix(key, "cpu") {
-					return "" // as many as the view has
-				}
-				return key
-			},
-			"proc/diskstats": func(line string) string {
-				return string(head([]byte(line), 3)) + " " + strconv.Itoa(len(strings.Fields(line)))
-			},
-		} {
-			want := keys(hostsOwn(t, c, file), keyOf)
-			got := keys(render(t, v, file), keyOf)
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s: %s: %s", c.Name, file, diff)
+func linesAreTheHosts(t *testing.T, c fixture.Case, v *View) {
+	t.Helper()
+	for file, keyOf := range map[string]func(string) string{
+		"proc/meminfo": func(line string) string {
+			key, _, _ := strings.Cut(line, ":")
+			if strings.HasPrefix(key, "DirectMap") {
+				return ""
 			}
+			return key
+		},
+		"proc/stat": func(line string) string {
+			key, _, _ := strings.Cut(line, " ")
+			if strings.HasPrefix(key, "cpu") {
+				return "" // as many as the view has
+			}
+			return key
+		},
+		"proc/diskstats": func(line string) string {
+			return string(head([]byte(line), 3)) + " " + strconv.Itoa(len(strings.Fields(line)))
+		},
+	} {
+		want := keys(hostsOwn(t, c, file), keyOf)
+		got := keys(render(t, v, file), keyOf)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", file, diff)
 		}
 	}
 }
@@ -275,18 +275,17 @@ func keys(content []byte, keyOf func(string) string) (all []string) {
 	return all
 }
 
-// TestUnchangedFiguresGiveTheKernelsBytes prints the host's own figures through
+// unchangedFiguresGiveTheKernelsBytes prints the host's own figures through
 // our formats: they must come out as the kernel printed them.
-func TestUnchangedFiguresGiveTheKernelsBytes(t *testing.T) {
-	for _, c := range fixture.All(t, captured) {
-		want := hostsOwn(t, c, "proc/meminfo")
-		l, err := parseMeminfo(want)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := (&meminfo{swap: swap{total: l.swapTotal, used: l.swapTotal - l.swapFree}}).append(nil, l.lines, false); !bytes.Equal(got, want) {
-			t.Errorf("%s: meminfo: %s", c.Name, cmp.Diff(string(want), string(got)))
-		}
+func unchangedFiguresGiveTheKernelsBytes(t *testing.T, c fixture.Case) {
+	t.Helper()
+	want := hostsOwn(t, c, "proc/meminfo")
+	l, err := parseMeminfo(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (&meminfo{swap: swap{total: l.swapTotal, used: l.swapTotal - l.swapFree}}).append(nil, l.lines, false); !bytes.Equal(got, want) {
+		t.Errorf("meminfo: %s", cmp.Diff(string(want), string(got)))
 	}
 }
 
