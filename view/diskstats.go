@@ -33,7 +33,8 @@ const sector = 512
 func parseDiskstats(b []byte) ([]diskLine, error) {
 	var all []diskLine
 	for line := range bytes.Lines(b) {
-		f := bytes.Fields(line)
+		// Only blanks part fields: a device's name may hold anything else.
+		f := bytes.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\n' })
 		if len(f) < 4 {
 			return nil, fmt.Errorf("line %q has too few fields", line)
 		}
