@@ -11,6 +11,7 @@ FUZZTIME ?= 20s
 
 # Debian packages that the tests and the demo use on this machine.
 PACKAGES := runc procps util-linux busybox-static gcc libc6-dev \
+	sysstat htop python3-psutil hwloc-nox \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs
 
 .PHONY: help
