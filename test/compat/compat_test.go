@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/test/box"
 	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
@@ -69,9 +70,9 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
-// TestPrograms runs every program in its container and compares what it tells
-// with the kernel's own figures.
-func TestPrograms(t *testing.T) {
+// TestCompatibility runs every program in its container and compares what it
+// tells with the kernel's own figures.
+func TestCompatibility(t *testing.T) {
 	m, err := thisMachine(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +90,13 @@ func TestPrograms(t *testing.T) {
 			}
 		}
 	}
+	result.Cgroups = "v1"
+	if scenes[quota].box.Group.File("memory.current") != "" {
+		result.Cgroups = "v2"
+	}
+	if *conform != "" {
+		t.Run("trees", func(t *testing.T) { checkTrees(t, *conform) })
+	}
 }
 
 func table() []program {
@@ -105,18 +113,20 @@ func (s *scene) check(t *testing.T, p program) {
 	w.interval = p.interval
 	var out string
 	var failed error
+	var ended time.Time
 	err := w.during(s.box.Group, func() {
 		// A program that hangs is not to hold up the others.
-		cmd := s.box.Command("timeout", append([]string{"180"}, p.cmd...)...)
+		cmd := s.box.Command("timeout", append([]string{"600"}, p.cmd...)...)
 		cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "TERM=dumb", "DISK="+w.machine.disk)
 		out, failed = box.Run(cmd)
+		ended = time.Now()
 	})
 	if err != nil || failed != nil {
 		t.Fatalf("%v, %v\n%s", err, failed, out)
 	}
 	v := versionOf(t, p)
 	for _, a := range p.asks {
-		got, err := a.read(out, w.machine.disk)
+		got, err := a.read(out, w.machine.disk, ended)
 		if err != nil {
 			t.Errorf("%s: %v\n%s", a.what.name, err, out)
 			continue

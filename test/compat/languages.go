@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 )
 
 var page = float64(os.Getpagesize()) * byt
@@ -69,7 +70,7 @@ var htop = []program{
 }
 
 // clock reads hours, minutes and seconds.
-func clock(text string) (float64, error) {
+func clock(text string, _ time.Time) (float64, error) {
 	var h, m, s int
 	_, err := fmt.Sscanf(text, "%d:%d:%d", &h, &m, &s)
 	return float64(h*3600 + m*60 + s), err

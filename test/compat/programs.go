@@ -32,7 +32,7 @@ type ask struct {
 	// unit is what these numbers are multiplied with; 0 stands for 1.
 	unit float64
 	// parse is for what isn't a number.
-	parse func(text string) (float64, error)
+	parse func(text string, now time.Time) (float64, error)
 	// count has the matches counted instead.
 	count bool
 	// late is how long before the end the program asks.
@@ -169,7 +169,7 @@ var programs = []program{
 
 // minutesUp reads "up 3 min", "up 1:02" and "up 2 days, 1:02"; what is said to
 // be some minutes is half a minute more on average.
-func minutesUp(text string) (float64, error) {
+func minutesUp(text string, _ time.Time) (float64, error) {
 	_, rest, _ := strings.Cut(text, " up ")
 	var days, hours, minutes int
 	if n, _ := fmt.Sscanf(rest, "%d day", &days); n == 1 && strings.Contains(rest, "day") {
@@ -186,12 +186,12 @@ func minutesUp(text string) (float64, error) {
 	return float64((days*24+hours)*3600 + minutes*60 + 30), nil
 }
 
-func sinceEpoch(text string) (float64, error) {
+func sinceEpoch(text string, now time.Time) (float64, error) {
 	seconds, err := strconv.ParseFloat(text, 64)
-	return float64(time.Now().UnixMilli())/1000 - seconds, err
+	return float64(now.UnixMilli())/1000 - seconds, err
 }
 
-func sinceDate(text string) (float64, error) {
+func sinceDate(text string, now time.Time) (float64, error) {
 	at, err := time.Parse(time.DateTime, strings.TrimSpace(text))
-	return time.Since(at).Seconds(), err
+	return now.Sub(at).Seconds(), err
 }

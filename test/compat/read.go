@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // self is this program, which is run in containers, too.
@@ -33,10 +34,10 @@ func runAs(argument string, args []string) bool {
 	return true
 }
 
-// read finds in what a program prints the figure that is asked for.
-func (a ask) read(out, disk string) (float64, error) {
+// read finds the figure that is asked for in what a program has printed by now.
+func (a ask) read(out, disk string, now time.Time) (float64, error) {
 	if a.pattern == "" {
-		return a.parse(out)
+		return a.parse(out, now)
 	}
 	re, err := regexp.Compile(strings.ReplaceAll(a.pattern, "DISK", regexp.QuoteMeta(disk)))
 	if err != nil {
@@ -53,7 +54,7 @@ func (a ask) read(out, disk string) (float64, error) {
 	}
 	last := matches[len(matches)-1]
 	if a.parse != nil {
-		return a.parse(last[1])
+		return a.parse(last[1], now)
 	}
 	var sum float64
 	for _, word := range last[1:] {

@@ -48,6 +48,12 @@ type Shown struct {
 	Remark           string
 }
 
+// Names of trees.
+const (
+	linux   = "Linux"
+	product = "lxcfs-nri"
+)
+
 // Tree is what the conformance check has found in a tree of files.
 type Tree struct {
 	Name     string
@@ -59,6 +65,7 @@ type Tree struct {
 // Run is what a run of the tests reports, as JSON.
 type Run struct {
 	Machine string // for the reader
+	Cgroups string // v1 or v2
 	Shown   []Shown
 	Trees   []Tree
 }

@@ -65,7 +65,7 @@ func startOf(pid int) (float64, error) {
 	return ticks / 100, err
 }
 
-// newQuota has one CPU of time and half of that used, memory in use, and has
+// newQuota has one CPU of time and a third of that used, memory in use, and has
 // written to the disk.
 func newQuota(t *testing.T, m machine) *scene {
 	s := newScene(t, m, 256)

@@ -94,9 +94,11 @@ func groupWritten(g *fixture.Group, disk string, err *error) (n float64) {
 	return n
 }
 
-// during looks again and again while f runs.
+// during looks again and again while f runs, but not so often that looking is
+// most of what a slow machine does.
 func (w *watch) during(g *fixture.Group, f func()) error {
 	const every = 100 * time.Millisecond
+	pause := every
 	first, err := look(w, g)
 	if err != nil {
 		return err
@@ -109,9 +111,10 @@ func (w *watch) during(g *fixture.Group, f func()) error {
 			select {
 			case <-stop:
 				last = true
-			case <-time.After(every):
+			case <-time.After(pause):
 			}
 			s, err := look(w, g)
+			pause = max(every, 10*time.Since(s.at))
 			w.samples = append(w.samples, s)
 			if last || err != nil {
 				done <- err

@@ -37,7 +37,7 @@ func work(args []string) error {
 	}
 	fmt.Fprintln(os.Stdout, "done")
 	if args[0] == "use" {
-		halfBusy()
+		thirdBusy()
 	}
 	select {}
 }
@@ -66,9 +66,9 @@ func use(file string) error {
 	return nil
 }
 
-func halfBusy() {
+func thirdBusy() {
 	for {
-		for until := time.Now().Add(20 * time.Millisecond); time.Now().Before(until); {
+		for until := time.Now().Add(10 * time.Millisecond); time.Now().Before(until); {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
