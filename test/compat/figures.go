@@ -13,10 +13,16 @@ type whose string
 const (
 	container whose = "container"
 	host      whose = "host"
+	nothing   whose = "nothing" // the program fails
 )
 
 // span holds what is true while a program runs.
 type span struct{ least, most float64 }
+
+// minutes is seconds cut to minutes, where either clock may be a second off.
+func (s span) minutes() span {
+	return span{math.Floor((s.least - 1) / 60), math.Floor((s.most + 1) / 60)}
+}
 
 func exactly(x float64) span { return span{x, x} }
 
@@ -138,10 +144,10 @@ var (
 		"time of the start", "%.0f s ago", 2.2, 0,
 		uptime.container, uptime.host,
 	}
-	// Whole minutes are half a minute off at most.
 	upMinutes = figure{
-		"time since start, in minutes", "%.0f s", 31.2, 0,
-		uptime.container, uptime.host,
+		"whole minutes since start", "%.0f min", 0, 0,
+		func(w *watch) span { return uptime.container(w).minutes() },
+		func(w *watch) span { return uptime.host(w).minutes() },
 	}
 	load1 = figure{
 		"load", "%.2f", 0.15, 0.3,

@@ -66,11 +66,12 @@ func compat(ctx context.Context, log io.Writer) (err error) {
 	}
 	fmt.Fprintln(log, "  running them on an emulated one with cgroup v2, which takes minutes")
 	out.Reset()
-	script := rig.BinaryVar + "=" + vm.Quote(filepath.Join(dir, "lxcfs-nri")) + " exec"
+	var script strings.Builder
+	fmt.Fprintf(&script, "%s=%s exec", rig.BinaryVar, vm.Quote(filepath.Join(dir, "lxcfs-nri")))
 	for _, a := range args {
-		script += " " + vm.Quote(a)
+		fmt.Fprintf(&script, " %s", vm.Quote(a))
 	}
-	there, err := reported(&out, vm.Run(ctx, vm.Options{Log: log}, script, &out))
+	there, err := reported(&out, vm.Run(ctx, vm.Options{Log: log}, script.String(), &out))
 	if err != nil {
 		return err
 	}

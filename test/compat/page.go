@@ -71,8 +71,8 @@ func shown(k kind, runs []Run) string {
 			fmt.Fprintf(&b, " %s |", value)
 		}
 		whose := s.Whose
-		if whose == string(host) {
-			whose = "**host**"
+		if whose != string(container) {
+			whose = "**" + whose + "**"
 		}
 		if s.Remark != "" {
 			whose += ": " + s.Remark
@@ -106,8 +106,26 @@ func trees(runs []Run) string {
 			if len(t.Findings) == 0 {
 				continue
 			}
-			fmt.Fprintf(&b, "\n%s, cgroup %s:\n\n```\n%s\n```\n", tree.Name, r.Cgroups, strings.Join(t.Findings, "\n"))
+			fmt.Fprintf(&b, "\n%s, cgroup %s:\n\n```\n%s```\n", tree.Name, r.Cgroups, findings(t.Findings))
 		}
+	}
+	return b.String()
+}
+
+// findings puts the files first of which the same was found.
+func findings(all []string) string {
+	var texts []string
+	files := map[string][]string{}
+	for _, f := range all {
+		file, text, _ := strings.Cut(f, ": ")
+		if files[text] == nil {
+			texts = append(texts, text)
+		}
+		files[text] = append(files[text], file)
+	}
+	var b strings.Builder
+	for _, text := range texts {
+		fmt.Fprintf(&b, "%s: %s\n", strings.Join(files[text], ", "), text)
 	}
 	return b.String()
 }

@@ -63,8 +63,6 @@ const (
 	sysCPU   = "/sys/devices/system/cpu"
 )
 
-const aSecond = time.Second
-
 var programs = []program{
 	{name: "free", pkg: "procps", in: quota, cmd: []string{"free", "-k"}, asks: []ask{
 		{what: memTotal, from: meminfo, shows: container, pattern: `(?m)^Mem: +(\d+)`, unit: kib},
@@ -73,7 +71,7 @@ var programs = []program{
 		{what: memAvailable, from: meminfo, shows: container, pattern: `(?m)^Mem: +(?:\d+ +){5}(\d+)`, unit: kib},
 		{what: swapTotal, from: meminfo, shows: container, pattern: `(?m)^Swap: +(\d+)`, unit: kib},
 	}},
-	{name: "top", pkg: "procps", in: quota, cmd: []string{"top", "-b", "-d", "1", "-n", "2"}, interval: aSecond, asks: []ask{
+	{name: "top", pkg: "procps", in: quota, cmd: []string{"top", "-b", "-d", "1", "-n", "2"}, interval: time.Second, asks: []ask{
 		{what: memTotal, from: meminfo, shows: container, pattern: `MiB Mem : +([\d.]+) total`},
 		{what: memFree, from: meminfo, shows: container, pattern: `MiB Mem : .* ([\d.]+) free`},
 		{what: memAvailable, from: meminfo, shows: container, pattern: `([\d.]+) avail Mem`},
@@ -84,7 +82,7 @@ var programs = []program{
 	{name: "top", pkg: "procps", in: load, cmd: []string{"top", "-b", "-n", "1"}, asks: []ask{
 		{what: load1, from: "/proc/loadavg", shows: container, pattern: `load average: ([\d.]+)`},
 	}},
-	{name: "vmstat", pkg: "procps", in: quota, cmd: []string{"vmstat", "-n", "1", "2"}, interval: aSecond, asks: []ask{
+	{name: "vmstat", pkg: "procps", in: quota, cmd: []string{"vmstat", "-n", "1", "2"}, interval: time.Second, asks: []ask{
 		{what: memFree, from: meminfo, shows: container, pattern: `(?m)^ *(?:\d+ +){3}(\d+)`, unit: kib},
 		{what: cpuUsed, from: stat, shows: container, pattern: `(?m)^ *(?:\d+ +){12}(\d+) +(\d+)`},
 	}},
@@ -102,11 +100,11 @@ var programs = []program{
 		{what: upMinutes, from: "/proc/uptime", shows: container, parse: minutesUp},
 		{what: load1, from: "/proc/loadavg", shows: container, pattern: `load average: ([\d.]+)`},
 	}},
-	{name: "mpstat", pkg: "sysstat", in: quota, cmd: []string{"mpstat", "1", "1"}, interval: aSecond, asks: []ask{
+	{name: "mpstat", pkg: "sysstat", in: quota, cmd: []string{"mpstat", "1", "1"}, interval: time.Second, asks: []ask{
 		{what: cpuCount, from: sysCPU, shows: container, pattern: `\((\d+) CPU\)`},
 		{what: cpuUsed, from: stat, shows: container, pattern: `(?m)^Average: +all +([\d.]+) +([\d.]+) +([\d.]+)`},
 	}},
-	{name: "sar -u", pkg: "sysstat", in: quota, cmd: []string{"sar", "-u", "1", "1"}, interval: aSecond, asks: []ask{
+	{name: "sar -u", pkg: "sysstat", in: quota, cmd: []string{"sar", "-u", "1", "1"}, interval: time.Second, asks: []ask{
 		{what: cpuUsed, from: stat, shows: container, pattern: `(?m)^Average: +all +([\d.]+) +([\d.]+) +([\d.]+)`},
 	}},
 	{name: "sar -r", pkg: "sysstat", in: quota, cmd: []string{"sar", "-r", "1", "1"}, asks: []ask{
@@ -120,7 +118,7 @@ var programs = []program{
 	{name: "sar -q", pkg: "sysstat", in: load, cmd: []string{"sar", "-q", "1", "1"}, asks: []ask{
 		{what: load1, from: "/proc/loadavg", shows: container, pattern: `(?m)^Average: +\d+ +\d+ +([\d.]+)`},
 	}},
-	{name: "iostat -c", pkg: "sysstat", in: quota, cmd: []string{"iostat", "-c", "1", "2"}, interval: aSecond, asks: []ask{
+	{name: "iostat -c", pkg: "sysstat", in: quota, cmd: []string{"iostat", "-c", "1", "2"}, interval: time.Second, asks: []ask{
 		{what: cpuUsed, from: stat, shows: container, pattern: `%idle\n +([\d.]+) +([\d.]+) +([\d.]+)`},
 	}},
 	{name: "iostat -p ALL", pkg: "sysstat", in: quota, cmd: []string{"iostat", "-d", "-k", "-p", "ALL"}, asks: []ask{
@@ -167,8 +165,7 @@ var programs = []program{
 	}},
 }
 
-// minutesUp reads "up 3 min", "up 1:02" and "up 2 days, 1:02"; what is said to
-// be some minutes is half a minute more on average.
+// minutesUp reads "up 3 min", "up 1:02" and "up 2 days, 1:02".
 func minutesUp(text string, _ time.Time) (float64, error) {
 	_, rest, _ := strings.Cut(text, " up ")
 	var days, hours, minutes int
@@ -183,7 +180,7 @@ func minutesUp(text string, _ time.Time) (float64, error) {
 			return 0, fmt.Errorf("no time after up: %w", err)
 		}
 	}
-	return float64((days*24+hours)*3600 + minutes*60 + 30), nil
+	return float64((days*24+hours)*60 + minutes), nil
 }
 
 func sinceEpoch(text string, now time.Time) (float64, error) {

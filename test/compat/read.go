@@ -24,10 +24,9 @@ func runAs(argument string, args []string) bool {
 	case goArgument:
 		tell(args, os.Stdout)
 	case workArgument:
-		if err := work(args); err != nil {
-			fmt.Fprintln(os.Stderr, "work:", err)
-			os.Exit(1)
-		}
+		// It returns only if it fails.
+		fmt.Fprintln(os.Stderr, "work:", work(args))
+		os.Exit(1)
 	default:
 		return false
 	}

@@ -33,14 +33,15 @@ func checkTrees(t *testing.T, conform string) {
 			t.Fatal(err)
 		}
 		found := Tree{Name: tree.name}
-		for line := range strings.Lines(string(out)) {
+		for line := range strings.Lines(strings.ReplaceAll(string(out), tree.root+"/", "/")) {
 			line = strings.TrimSpace(line)
 			if files, ok := strings.CutPrefix(line, "absent: "); ok {
 				found.Absent = strings.Fields(files)
 			} else if strings.Contains(line, " files checked, ") {
 				found.Checked, _, _ = strings.Cut(line, " ")
 			} else {
-				found.Findings = append(found.Findings, line)
+				file, _, _ := strings.Cut(line, ":")
+				found.Findings = append(found.Findings, strings.ReplaceAll(line, "read /"+file+": ", ""))
 			}
 		}
 		if found.Checked == "" || found.Checked == "0" {

@@ -17,8 +17,7 @@ import (
 // set up, and goes on until it is killed.
 const workArgument = "compat-work"
 
-func work(args []string) error {
-	var err error
+func work(args []string) (err error) {
 	switch args[0] {
 	case "use":
 		err = use(args[1])
@@ -36,7 +35,7 @@ func work(args []string) error {
 		return err
 	}
 	fmt.Fprintln(os.Stdout, "done")
-	if args[0] == "use" {
+	for args[0] == "use" {
 		thirdBusy()
 	}
 	select {}
@@ -67,11 +66,9 @@ func use(file string) error {
 }
 
 func thirdBusy() {
-	for {
-		for until := time.Now().Add(10 * time.Millisecond); time.Now().Before(until); {
-		}
-		time.Sleep(20 * time.Millisecond)
+	for until := time.Now().Add(10 * time.Millisecond); time.Now().Before(until); {
 	}
+	time.Sleep(20 * time.Millisecond)
 }
 
 // wait has its thread wait for a child as vfork(2) does, which the kernel counts
@@ -86,7 +83,7 @@ func wait() {
 	for pid == 0 {
 		var forever unix.Timespec
 		forever.Sec = 1 << 30
-		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&forever)), 0, 0, 0)
+		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&forever)), 0, 0, 0) //nolint:errcheck // it would be tried again
 	}
 }
 
