@@ -48,6 +48,13 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
 	cd test && $(GO) run ./bench
 
+# Node and OpenJDK are installed only if there are none.
+.PHONY: compat
+compat: ## write docs/compatibility.md: what programs show, on cgroup v1 and v2
+	@$(MAKE) --no-print-directory packages-needed PACKAGES="$(PACKAGES) \
+		$$(command -v node >/dev/null || echo nodejs) $$(command -v java >/dev/null || echo openjdk-17-jre-headless)"
+	cd test && $(GO) run ./compat
+
 .PHONY: lint
 lint: ## go vet, golangci-lint, go mod tidy
 	$(GO) vet ./...

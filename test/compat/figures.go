@@ -171,13 +171,23 @@ func (w *watch) over(f func(sample) float64) span {
 }
 
 // cpuUsed is the use of the CPUs that are shown, over every stretch as long as
-// the one that a program looks at: which one that is it does not tell.
+// the one that a program looks at: which one that is it does not tell. While it
+// looks it hardly does anything itself, but starting it may take a while: so the
+// least is what the work in the container uses.
 func (w *watch) cpuUsed() span {
+	return span{
+		w.rates(func(s sample) float64 { return s.workCPU }).least,
+		w.rates(func(s sample) float64 { return s.cpu }).most,
+	}
+}
+
+// rates are percentages of the CPUs that are shown.
+func (w *watch) rates(seconds func(sample) float64) span {
 	all := span{math.Inf(1), math.Inf(-1)}
 	for i, from := range w.samples {
 		for _, to := range w.samples[i:] {
 			if passed := to.at.Sub(from.at); passed >= w.interval {
-				rate := 100 * (to.cpu - from.cpu) / passed.Seconds() / w.cpus
+				rate := 100 * (seconds(to) - seconds(from)) / passed.Seconds() / w.cpus
 				all.least, all.most = min(all.least, rate), max(all.most, rate)
 				break
 			}

@@ -17,7 +17,7 @@ type sample struct {
 	at                       time.Time
 	sinceBoot                float64
 	used, cache, reclaimable float64
-	cpu                      float64
+	cpu, workCPU             float64
 	written                  float64
 	hostFree, hostLoad       float64
 	hostNode                 float64 // of the first NUMA node, which may grow
@@ -34,6 +34,7 @@ type watch struct {
 	affinity float64 // CPUs of the cpuset
 	waiting  float64 // tasks that make the load
 	born     float64 // seconds from boot to its init's start
+	worker   int     // process that makes it busy, 0 for none
 	interval time.Duration
 	samples  []sample
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,11 +29,11 @@ func newScene(t *testing.T, m machine, limit int) *scene {
 // begin starts the container, and its work if there is any.
 func (s *scene) begin(t *testing.T, args ...string) {
 	s.box = box.New(t, s.box.Group, daemon.Mountpoint)
-	start, err := startOf(s.box.PID)
+	f, err := processStat(s.box.PID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.born = start
+	s.born = f[22] / 100
 	if len(args) == 0 {
 		return
 	}
@@ -54,15 +55,44 @@ func (s *scene) begin(t *testing.T, args ...string) {
 	}
 }
 
-// startOf is when a process was started, in seconds since boot.
-func startOf(pid int) (float64, error) {
+// processStat gives the numbers of /proc/<pid>/stat, in ticks where they are
+// times, under those that proc(5) counts them by.
+func processStat(pid int) (f [23]float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
-	ticks, err := strconv.ParseFloat(strings.Fields(rest)[22-3], 64)
-	return ticks / 100, err
+	for i, word := range strings.Fields(rest)[:20] {
+		if i == 0 {
+			continue // the state, a letter
+		}
+		x, e := strconv.ParseFloat(word, 64)
+		f[i+3] = x
+		err = errors.Join(err, e)
+	}
+	return f, err
+}
+
+// working finds the process of the work, which is not the one that was started:
+// that one entered the container.
+func (s *scene) working(t *testing.T) int {
+	b, err := os.ReadFile(s.box.Group.File("cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(b)) {
+		cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
+		if err == nil && strings.HasPrefix(string(cmdline), self+"\x00"+workArgument) {
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no process of the work is in the container's group")
+	return 0
 }
 
 // newQuota has one CPU of time and a third of that used, memory in use, and has
@@ -85,6 +115,7 @@ func newQuota(t *testing.T, m machine) *scene {
 		g.Set(t, "", "blkio.throttle.write_bps_device", m.diskNumber+" 1099511627776")
 	}
 	s.begin(t, "use", filepath.Join(t.TempDir(), "file"))
+	s.worker = s.working(t)
 	return s
 }
 

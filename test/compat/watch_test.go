@@ -45,6 +45,11 @@ func look(w *watch, g *fixture.Group) (s sample, err error) {
 		s.cpu = read("cpuacct.usage", "") / 1e9
 	}
 	s.written = groupWritten(g, w.machine.diskNumber, &err) / 1024
+	if w.worker != 0 {
+		f, e := processStat(w.worker)
+		s.workCPU = (f[14] + f[15]) / 100
+		err = errors.Join(err, e)
+	}
 	return s, errors.Join(err, lookAtHost(w, &s))
 }
 
