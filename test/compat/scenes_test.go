@@ -81,7 +81,7 @@ func (s *scene) working(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range strings.Fields(string(b)) {
+	for pid := range strings.FieldsSeq(string(b)) {
 		cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
 		if err == nil && strings.HasPrefix(string(cmdline), self+"\x00"+workArgument) {
 			n, err := strconv.Atoi(pid)
