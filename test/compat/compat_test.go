@@ -109,7 +109,7 @@ func table() []program {
 
 // check runs a program and looks at all that it tells.
 func (s *scene) check(t *testing.T, p program) {
-	w := s.watch
+	w := &s.watch
 	w.interval = p.interval
 	var out string
 	var failed error
@@ -131,7 +131,7 @@ func (s *scene) check(t *testing.T, p program) {
 			t.Errorf("%s: %v\n%s", a.what.name, err, out)
 			continue
 		}
-		want, tolerance := a.what.truth(&w, a.shows)
+		want, tolerance := a.what.truth(w, a.shows)
 		if late := a.late.Seconds(); late > 0 {
 			tolerance += late
 		}

@@ -197,15 +197,15 @@ func (w *watch) rates(seconds func(sample) float64) span {
 }
 
 // load is the kernel's arithmetic for a load that has been the same since a
-// container's start: it takes a step each 5 s, and knows no shorter time.
+// container's start: it takes a step each 5 s, and knows no shorter time. The
+// programs that ask run, too, one after the other, in up to two tasks at once.
 func (w *watch) load() span {
-	const period = 6
-	at := func(s sample, off float64) float64 {
-		age := max(0, s.sinceBoot-w.born+off)
-		return w.waiting * (1 - math.Exp(-age/time.Minute.Seconds()))
-	}
+	const period, readers = 6, 2
+	after := func(seconds float64) float64 { return 1 - math.Exp(-max(0, seconds)/time.Minute.Seconds()) }
 	return span{
-		w.over(func(s sample) float64 { return at(s, -period) }).least,
-		w.over(func(s sample) float64 { return at(s, period) }).most,
+		w.over(func(s sample) float64 { return w.waiting * after(s.sinceBoot-w.born-period) }).least,
+		w.over(func(s sample) float64 {
+			return w.waiting*after(s.sinceBoot-w.born+period) + readers*after(s.sinceBoot-w.asked)
+		}).most,
 	}
 }

@@ -95,7 +95,7 @@ func build(ctx context.Context, module, dir string, log io.Writer) ([]string, er
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the tests: %w\n%s", err, out)
 	}
-	return []string{test, "-test.v", "-all", "-report", "-conform", filepath.Join(dir, "conform")}, nil
+	return []string{test, "-test.v", "-test.run", "TestCompatibility", "-all", "-report", "-conform", filepath.Join(dir, "conform")}, nil
 }
 
 // reported finds the report in what the tests print; that is shown if they fail.

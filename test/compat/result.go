@@ -35,6 +35,7 @@ type watch struct {
 	waiting  float64 // tasks that make the load
 	born     float64 // seconds from boot to its init's start
 	worker   int     // process that makes it busy, 0 for none
+	asked    float64 // seconds from boot to the first program
 	interval time.Duration
 	samples  []sample
 }

@@ -108,6 +108,9 @@ func (w *watch) during(g *fixture.Group, f func()) error {
 	if err != nil {
 		return err
 	}
+	if w.asked == 0 {
+		w.asked = first.sinceBoot
+	}
 	w.samples = []sample{first}
 	stop, done := make(chan struct{}), make(chan error)
 	go func() {
