@@ -77,7 +77,7 @@ func TestCompatibility(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result.Machine = fmt.Sprintf("Linux %s, %.0f CPUs, %.0f MiB of memory, %.0f MiB of swap", m.Kernel, m.cpus, m.total, m.swap)
+	result.Machine = fmt.Sprintf("Linux %s, %.0f CPUs, %.0f MiB of memory, %.0f MiB of swap", m.kernel, m.cpus, m.total, m.swap)
 	if m.cpus < 2 {
 		t.Fatal("this machine has one CPU: there is none to take away, use one that has two")
 	}

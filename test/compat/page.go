@@ -98,18 +98,25 @@ func trees(runs []Run) string {
 		b.WriteString("\n")
 	}
 	for i, tree := range runs[0].Trees {
+		b.WriteString(absent(tree.Name, i, runs))
 		for _, r := range runs {
-			t := r.Trees[i]
-			if len(t.Absent) > 0 {
-				fmt.Fprintf(&b, "\n%s, cgroup %s, does not have %s.\n", tree.Name, r.Cgroups, strings.Join(t.Absent, ", "))
+			if all := r.Trees[i].Findings; len(all) > 0 {
+				fmt.Fprintf(&b, "\n%s, cgroup %s:\n\n```\n%s```\n", tree.Name, r.Cgroups, findings(all))
 			}
-			if len(t.Findings) == 0 {
-				continue
-			}
-			fmt.Fprintf(&b, "\n%s, cgroup %s:\n\n```\n%s```\n", tree.Name, r.Cgroups, findings(t.Findings))
 		}
 	}
 	return b.String()
+}
+
+// absent tells which files a tree does not have; runs that agree are told of once.
+func absent(name string, tree int, runs []Run) string {
+	var said []string
+	for _, r := range runs {
+		if files := r.Trees[tree].Absent; len(files) > 0 {
+			said = append(said, fmt.Sprintf("\n%s does not have %s.\n", name, strings.Join(files, ", ")))
+		}
+	}
+	return strings.Join(slices.Compact(said), "")
 }
 
 // findings puts the files first of which the same was found.

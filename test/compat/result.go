@@ -4,7 +4,7 @@ import "time"
 
 // machine is the one that the containers run on.
 type machine struct {
-	Kernel           string
+	kernel           string
 	total, swap      float64 // MiB, as sysinfo(2) tells
 	blocks           float64 // MiB, as /sys/devices/system/memory tells
 	cpus             float64 // online

@@ -41,7 +41,7 @@ func checkTrees(t *testing.T, conform string) {
 				found.Checked, _, _ = strings.Cut(line, " ")
 			} else {
 				file, _, _ := strings.Cut(line, ":")
-				found.Findings = append(found.Findings, strings.ReplaceAll(line, "read /"+file+": ", ""))
+				found.Findings = append(found.Findings, strings.ReplaceAll(line, "read /"+file+": ", "here: "))
 			}
 		}
 		if found.Checked == "" || found.Checked == "0" {

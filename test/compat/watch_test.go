@@ -143,7 +143,10 @@ func thisMachine(dir string) (m machine, err error) {
 	if err := errors.Join(unix.Sysinfo(&info), unix.Stat(dir, &st), unix.Uname(&uts)); err != nil {
 		return m, err
 	}
-	m.Kernel = unix.ByteSliceToString(uts.Release[:])
+	m.kernel = unix.ByteSliceToString(uts.Release[:])
+	if end := strings.IndexAny(m.kernel, "-+"); end > 0 {
+		m.kernel = m.kernel[:end]
+	}
 	m.total = float64(info.Totalram) * float64(info.Unit) / mib
 	m.swap = float64(info.Totalswap) * float64(info.Unit) / mib
 	dirs, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/topology")
