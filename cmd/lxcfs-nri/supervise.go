@@ -20,10 +20,12 @@ import (
 )
 
 // How long the next process is waited with: longer and longer, where one after
-// the other ends before it serves.
+// the other ends before it serves. One that was killed is not at fault, and reads
+// wait.
 const (
-	firstWait = 10 * time.Millisecond
-	maxWait   = 5 * time.Second
+	firstWait     = 10 * time.Millisecond
+	maxWait       = 5 * time.Second
+	maxWaitKilled = 100 * time.Millisecond
 	// ending is how long serve may take to take everything away.
 	ending = 30 * time.Second
 )
@@ -106,6 +108,9 @@ func supervise(ctx context.Context, runDir, exe string, args []string, log *slog
 		if s.served() {
 			wait = firstWait
 		}
+		if killed(err) {
+			wait = min(wait, maxWaitKilled)
+		}
 		select {
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
@@ -115,6 +120,16 @@ func supervise(ctx context.Context, runDir, exe string, args []string, log *slog
 		}
 		wait = min(2*wait, maxWait)
 	}
+}
+
+// killed says that the process did not end by its own doing.
+func killed(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signal() == syscall.SIGKILL
 }
 
 // served says whether the process has come to be ready, and forgets it.
