@@ -32,6 +32,19 @@ type caller struct {
 	view  *View
 	inode uint64 // of its group
 	pid   int    // init of the reader's PID namespace, 0 where the reader is in the host's
+	once  sync.Once
+}
+
+// prepare finds since when the container of a reader in the host's PID namespace
+// has run, once, and its clock.
+func (c *caller) prepare(h *Host) *View {
+	c.once.Do(func() {
+		v := c.view
+		if v.start, v.startSet = h.earliest(v.group); v.startSet {
+			v.keepClock(v.group)
+		}
+	})
+	return c.view
 }
 
 func (c *callers) init(root string) {
@@ -51,22 +64,31 @@ func (c *callers) get(key string) *caller {
 	return e.Value.(*caller)
 }
 
-func (c *callers) put(n *caller) {
+// put keeps a caller, and gives the one that counts: another reader may have
+// come to the same one meanwhile, and reads its view.
+func (c *callers) put(n *caller) *caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.byKey[n.key]; e != nil {
+		old := e.Value.(*caller)
+		if old.inode == n.inode && old.pid == n.pid && !old.view.ended.Load() {
+			n.view.release()
+			return old
+		}
 		c.dropLocked(e)
 	}
 	for c.used.Len() >= maxCallers {
 		c.dropLocked(c.used.Back())
 	}
 	c.byKey[n.key] = c.used.PushFront(n)
+	return n
 }
 
+// dropLocked forgets a caller. Who reads its view right now reads on.
 func (c *callers) dropLocked(e *list.Element) {
 	old := c.used.Remove(e).(*caller)
 	delete(c.byKey, old.key)
-	old.view.close()
+	old.view.release()
 }
 
 func (c *callers) closeAll() {
@@ -118,8 +140,7 @@ func (r *Registry) CallerView(pid int) (*View, error) {
 		return nil, err
 	}
 	v := r.newView(0, Container{ID: ns, PID: initPID})
-	r.callers.put(&caller{key: ns, view: v, pid: initPID})
-	return v, nil
+	return r.callers.put(&caller{key: ns, view: v, pid: initPID}).view, nil
 }
 
 // initHolds says that a kept caller still stands for the namespace.
@@ -139,16 +160,12 @@ func (r *Registry) callerInHost(pid int) (*View, error) {
 	}
 	key, inode := paths.Key(), r.fs.Inode(paths)
 	if c := r.callers.get(key); c != nil && c.inode == inode && !c.view.ended.Load() {
-		return c.view, nil
+		return c.prepare(r.host), nil
 	}
 	g := r.fs.GroupAt(paths)
 	v := r.newView(0, Container{ID: g.Path()})
 	v.group = g
-	if v.start, v.startSet = r.host.earliest(g); v.startSet {
-		v.keepClock(g)
-	}
-	r.callers.put(&caller{key: key, view: v, inode: inode})
-	return v, nil
+	return r.callers.put(&caller{key: key, view: v, inode: inode}).prepare(r.host), nil
 }
 
 // pidNS is the file of a process's PID namespace.

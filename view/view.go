@@ -45,6 +45,7 @@ type View struct {
 	container Container
 	group     *cgroup.Group
 	bound     bool // group was found by the init's pid
+	released  bool // keeps no descriptors any more
 	start     time.Duration
 	startSet  bool
 
@@ -100,10 +101,13 @@ func (v *View) cgroup() (*cgroup.Group, error) {
 	case err != nil:
 		return nil, fmt.Errorf("container %s: %w", v.container.ID, err)
 	}
-	if v.group != nil {
+	if v.group != nil && !v.released {
 		v.group.Close()
 	}
 	v.group, v.bound = g, v.container.PID != 0
+	if v.released {
+		g.Close() // it opens its files for each read from now on
+	}
 	return g, nil
 }
 
@@ -141,9 +145,12 @@ func (v *View) keepClock(g *cgroup.Group) {
 		}
 		// An id is used again when a container is restarted, a group is not.
 		identity := fmt.Sprintf("%s %d", v.Container().ID, g.Inode())
-		born, known := v.clock.goOn(v.kept.take(identity))
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		if v.released {
+			return // nobody would give the room back
+		}
+		born, known := v.clock.goOn(v.kept.take(identity))
 		if known && v.container.PID == 0 {
 			v.start = min(v.start, born) // the task that was the oldest may have ended
 		}
@@ -219,11 +226,18 @@ func (v *View) gone(g *cgroup.Group) error {
 	return nil
 }
 
-// close gives the view's descriptors back; reads end with ErrGone.
+// close ends the view; reads end with ErrGone.
 func (v *View) close() {
 	v.ended.Store(true)
+	v.release()
+}
+
+// release gives the view's descriptors and its clock's room back. It can be read
+// still.
+func (v *View) release() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.released = true
 	gone := v.group == nil
 	if v.group != nil {
 		gone = v.group.Gone()
