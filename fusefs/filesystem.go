@@ -58,7 +58,7 @@ func (fs *FileSystem) Lookup(_ <-chan struct{}, header *fuse.InHeader, name stri
 		return status
 	}
 	if n.containers {
-		v := fs.registry.Get(name)
+		v := fs.registry.Lookup(name)
 		if v == nil {
 			return fuse.ENOENT
 		}

@@ -42,6 +42,8 @@ type Registry struct {
 	byID    map[string]*View
 	next    uint32   // slot not used so far
 	free    []uint32 // numbers of views that ended, oldest first
+	unknown []*View  // made for ids that nobody had told of, oldest first
+	watch   *watch   // nil where it can't be had
 	callers callers
 	sampler sampler
 }
@@ -50,8 +52,36 @@ type Registry struct {
 func NewRegistry(host *Host, fs *cgroup.FS, log *slog.Logger, opts Options) *Registry {
 	r := &Registry{host: host, fs: fs, log: log, opts: opts, byID: map[string]*View{}, next: 1}
 	r.callers.init(host.root)
+	var err error
+	if r.watch, err = newWatch(log, r.groupGone); err != nil {
+		log.Warn("views end only when the runtime tells, or somebody reads", "error", err)
+	}
 	r.restore()
 	return r
+}
+
+// found has a registered view end with its group. It is called with the view's
+// lock held.
+func (r *Registry) found(v *View, g *cgroup.Group) {
+	dir := g.Dir()
+	if r.watch == nil || v.watched != "" || dir == "" {
+		return
+	}
+	if err := r.watch.add(v, dir); err != nil {
+		r.log.Debug("a cgroup is not watched", "cgroup", dir, "error", err)
+		return
+	}
+	v.watched = dir
+}
+
+func (r *Registry) unwatchLocked(v *View) {
+	v.mu.Lock()
+	dir := v.watched
+	v.watched = ""
+	v.mu.Unlock()
+	if dir != "" {
+		r.watch.drop(v, dir)
+	}
 }
 
 // restore registers what an earlier process had registered, and lives.
@@ -67,6 +97,7 @@ func (r *Registry) restore() {
 	for n, l := range j.live {
 		r.next = max(r.next, n%slots+1)
 		v := r.newView(n, *l.Container)
+		v.found, v.vanish = r.found, r.groupGone
 		if c := l.Container; c.PID != 0 {
 			// Another process may have its number by now.
 			if start, err := r.host.startOf(c.PID); err != nil || start != l.Start {
@@ -151,6 +182,7 @@ func (r *Registry) Add(c Container) (*View, error) {
 		return nil, err
 	}
 	v := r.newView(number, c)
+	v.found, v.vanish = r.found, r.groupGone
 	r.byID[c.ID] = v
 	r.noteLocked(v) // before the kernel can know the number
 	r.byNumber[number%slots].Store(v)
@@ -212,6 +244,7 @@ func (r *Registry) removeLocked(v *View) {
 	r.byNumber[v.Number%slots].Store(nil)
 	r.free = append(r.free, v.Number)
 	r.note(journalLine{Number: v.Number, Gone: true})
+	r.unwatchLocked(v)
 	v.close()
 }
 
@@ -266,4 +299,7 @@ func (r *Registry) Close() {
 		r.removeLocked(v)
 	}
 	r.callers.closeAll()
+	if r.watch != nil {
+		r.watch.close()
+	}
 }

@@ -48,6 +48,9 @@ type View struct {
 	released  bool // keeps no descriptors any more
 	start     time.Duration
 	startSet  bool
+	init      int           // pid of the init, where it was found by the container's id
+	sought    time.Duration // when it was looked for last, since boot
+	watched   string        // directory of the group whose removal ends the view
 
 	ended   atomic.Bool // its group was removed
 	suspect atomic.Bool // a file was missing that may mean so
@@ -60,6 +63,8 @@ type View struct {
 
 	sampler *sampler // the registry's
 	kept    *Kept    // the registry's
+	found   func(*View, *cgroup.Group)
+	vanish  func(*View)
 }
 
 // Append appends the content of a file. The error is ErrGone for a container
@@ -107,6 +112,8 @@ func (v *View) cgroup() (*cgroup.Group, error) {
 	v.group, v.bound = g, v.container.PID != 0
 	if v.released {
 		g.Close() // it opens its files for each read from now on
+	} else if v.found != nil {
+		v.found(v, g)
 	}
 	return g, nil
 }
@@ -119,15 +126,29 @@ func (v *View) findLocked() (*cgroup.Group, error) {
 	case c.CgroupsPath != "":
 		return v.fs.GroupOfSpec(c.CgroupsPath)
 	}
-	return nil, cgroup.ErrGone
+	return v.seekLocked()
+}
+
+// pid is the container's init as the daemon sees it, 0 where it is not known.
+func (v *View) pid() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pidLocked()
+}
+
+func (v *View) pidLocked() int {
+	if v.container.PID != 0 {
+		return v.container.PID
+	}
+	return v.init
 }
 
 // started is when the container's init started, since boot.
 func (v *View) started() (start time.Duration, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.startSet && v.container.PID != 0 {
-		start, err := v.host.startOf(v.container.PID)
+	if pid := v.pidLocked(); !v.startSet && pid != 0 {
+		start, err := v.host.startOf(pid)
 		if err != nil {
 			return 0, false
 		}
@@ -221,6 +242,9 @@ func (v *View) gone(g *cgroup.Group) error {
 	}
 	if g.Gone() {
 		v.ended.Store(true)
+		if v.vanish != nil {
+			v.vanish(v)
+		}
 		return ErrGone
 	}
 	return nil
