@@ -19,6 +19,7 @@ func (f finding) String() string { return f.file + ": " + f.what }
 // report is what a check has found.
 type report struct {
 	root     string
+	host     bool   // the figures are the host's own
 	file     string // being checked
 	findings []finding
 	absent   []string
@@ -80,8 +81,9 @@ var files = []file{
 }
 
 // check reads every file of a tree in every way.
-func check(root string) *report {
-	r := &report{root: root, cpus: map[string]int{}}
+// The figures of a host are rougher than those of a view.
+func check(root string, host bool) *report {
+	r := &report{root: root, host: host, cpus: map[string]int{}}
 	first := map[string]string{}
 	begun := map[string]time.Time{}
 	kept := map[string]*os.File{}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // TestBareLinux shows that the rules are those of Linux.
 func TestBareLinux(t *testing.T) {
-	r := check("/")
+	r := check("/", true)
 	for _, f := range r.findings {
 		t.Error(f)
 	}
@@ -36,15 +36,15 @@ func TestBareLinux(t *testing.T) {
 	}
 }
 
-// inGroup checks a tree in a process of a limited group, which is what trees
-// that ask who reads go by.
-func inGroup(t *testing.T, g *fixture.Group, root string) (out string, ok bool) {
+// inGroup checks a tree in a process of a group, which is what trees that ask
+// who reads go by.
+func inGroup(t *testing.T, g *fixture.Group, args ...string) (out string, ok bool) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := g.Command(exe, argument, "-root", root).CombinedOutput()
+	b, err := g.Command(exe, append([]string{argument}, args...)...).CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 		t.Fatal(err)
 	}
@@ -74,9 +74,15 @@ func TestProduct(t *testing.T) {
 		}
 	})
 	// Without a limit the host's own files are shown: they must hold as well.
-	for name, g := range map[string]*fixture.Group{"limited": limited(t), "unlimited": fixture.NewGroup(t)} {
+	for name, c := range map[string]struct {
+		g    *fixture.Group
+		args []string
+	}{
+		"limited":   {limited(t), nil},
+		"unlimited": {fixture.NewGroup(t), []string{"-host"}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			out, ok := inGroup(t, g, d.Mountpoint)
+			out, ok := inGroup(t, c.g, append(c.args, "-root", d.Mountpoint)...)
 			if !ok || strings.Contains(out, "absent: proc/meminfo") {
 				t.Error(out)
 			}
@@ -97,7 +103,7 @@ func TestLxcfs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	out, ok := inGroup(t, limited(t), s.Dir)
+	out, ok := inGroup(t, limited(t), "-root", s.Dir)
 	t.Log(out)
 	if ok || !strings.Contains(out, "proc/meminfo:") {
 		t.Errorf("nothing was found in its meminfo:\n%s", out)

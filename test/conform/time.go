@@ -83,7 +83,7 @@ func (r *report) statLater(before, after string, passed time.Duration) {
 	const idle, iowait = 3, 4
 	for name, old := range a.cpus {
 		for i := range min(len(old), len(b.cpus[name])) {
-			r.expect(b.cpus[name][i] >= old[i] || r.root == "/" && (i == idle || i == iowait), "column %d of %s fell", i+1, name)
+			r.expect(b.cpus[name][i] >= old[i] || r.host && (i == idle || i == iowait), "column %d of %s fell", i+1, name)
 		}
 	}
 	for _, key := range []string{"intr", "ctxt", "processes", "softirq"} {
@@ -94,8 +94,10 @@ func (r *report) statLater(before, after string, passed time.Duration) {
 	// guest times are in user and nice already.
 	grown := sum(b.cpus["cpu"], 8) - sum(a.cpus["cpu"], 8)
 	want := passed.Seconds() * 100 * n
-	// Reading takes time; the host's own ticks are rough on idle CPUs.
-	r.expect(near(grown, want, n*(5+want*0.1)), "the CPUs' times grew by %.0f ticks in %v on %.0f CPUs", grown, passed.Round(10*time.Millisecond), n)
+	// Reading takes time; the host's own ticks are rough on idle CPUs, and a
+	// virtual CPU that does not get to run has none.
+	tolerance := n * (5 + want*0.1)
+	r.expect(near(grown, want, tolerance) || r.host && grown < want && grown > want/4, "the CPUs' times grew by %.0f ticks in %v on %.0f CPUs", grown, passed.Round(10*time.Millisecond), n)
 }
 
 func sum(columns []uint64, n int) float64 {
@@ -134,7 +136,7 @@ func (r *report) uptimeLater(before, after string, passed time.Duration) {
 	grown := seconds(b[1]) - seconds(a[1])
 	r.expect(near(grown, passed.Seconds(), 0.3), "grew by %.2f s in %v", grown, passed.Round(10*time.Millisecond))
 	// The host's own idle counter wavers by ticks.
-	r.expect(seconds(b[2]) >= seconds(a[2]) || r.root == "/", "idle fell")
+	r.expect(seconds(b[2]) >= seconds(a[2]) || r.host, "idle fell")
 }
 
 var loadavgText = regexp.MustCompile(`^\d+\.\d\d \d+\.\d\d \d+\.\d\d (\d+)/(\d+) (\d+)\n$`)
