@@ -8,10 +8,12 @@ GO := go
 # Tools are pinned in a module of their own, so that they stay out of the product's go.mod.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 FUZZTIME ?= 20s
+# Of the virtual machine: 6.12 or 6.1.
+KERNEL ?= 6.12
 
 # Debian packages that the tests and the demo use on this machine.
-PACKAGES := runc procps util-linux busybox-static gcc libc6-dev \
-	sysstat htop python3-psutil hwloc-nox \
+PACKAGES := runc crun procps sysstat util-linux busybox-static gcc libc6-dev \
+	htop python3-psutil hwloc-nox \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs
 
 .PHONY: help
@@ -42,7 +44,14 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== counts of allocations, which hold without it"
 	$(GO) test -count=1 -run Allocate ./view
 	@echo "== end to end, with a containerd built from source"
-	cd test && $(GO) test -p 1 -count=1 -timeout 30m ./...
+	cd test && $(GO) test -p 1 -count=1 -timeout 30m $$($(GO) list ./... | grep -v '/vm$$')
+	@$(MAKE) --no-print-directory test-vm
+
+# With -v, so that what is going on is told meanwhile.
+.PHONY: test-vm
+test-vm: packages-needed ## of these, those on cgroup v2 in a virtual machine; KERNEL=6.1: on an older kernel
+	@echo "== on cgroup v2, in a virtual machine with kernel $(KERNEL)"
+	cd test && $(GO) test -v -count=1 -timeout 40m ./vm -kernel $(KERNEL)
 
 .PHONY: bench
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -43,27 +44,36 @@ func prepare(ctx context.Context, version string, log io.Writer) (image, error) 
 	if err != nil {
 		return image{}, fmt.Errorf("find the cache folder: %w: set XDG_CACHE_HOME", err)
 	}
-	dir := filepath.Join(cache, "lxcfs-nri", "linux-"+version)
+	// Another list of modules makes another image.
+	dir := filepath.Join(cache, "lxcfs-nri", fmt.Sprintf("linux-%s-%08x", version, crc32.ChecksumIEEE([]byte(strings.Join(modules, " ")))))
 	img := image{filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "modules.cpio")}
 	if _, err := os.Stat(img.initramfs); err == nil {
 		return img, nil
 	}
+	if err := cached(dir, func(tmp string) error { return fetch(ctx, meta, tmp, log) }); err != nil {
+		return image{}, fmt.Errorf("prepare kernel %s: %w", version, err)
+	}
+	return img, nil
+}
+
+// cached has a folder filled under another name: only what is whole gets the
+// name under which it is looked for.
+func cached(dir string, fill func(tmp string) error) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return image{}, fmt.Errorf("make the cache folder: %w", err)
+		return fmt.Errorf("make the cache folder: %w", err)
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), "building-")
 	if err != nil {
-		return image{}, fmt.Errorf("make a folder to build in: %w", err)
+		return fmt.Errorf("make a folder to build in: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	if err := fetch(ctx, meta, tmp, log); err != nil {
-		return image{}, fmt.Errorf("prepare kernel %s: %w", version, err)
+	if err := fill(tmp); err != nil {
+		return err
 	}
-	// Only what is whole gets the name under which it is looked for.
 	if err := os.RemoveAll(dir); err != nil {
-		return image{}, err
+		return err
 	}
-	return img, os.Rename(tmp, dir)
+	return os.Rename(tmp, dir)
 }
 
 func fetch(ctx context.Context, meta, dir string, log io.Writer) error {

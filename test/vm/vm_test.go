@@ -1,50 +1,73 @@
 package vm
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
-func TestExitStatus(t *testing.T) {
-	var out bytes.Buffer
-	err := Run(t.Context(), Options{Log: t.Output()}, "stat -fc %t /sys/fs/cgroup; head -n 1 /proc/pressure/cpu; exit 3", &out)
+func TestMachine(t *testing.T) {
+	out, err := onMachine(t, time.Minute, "stat -fc %t /sys/fs/cgroup; head -n 1 /proc/pressure/cpu; cat /proc/swaps; uname -r; exit 3")
 	if status, ok := errors.AsType[ExitError](err); !ok || status != 3 {
 		t.Errorf("got %v, want exit status 3", err)
 	}
-	if got := out.String(); !strings.HasPrefix(got, "63677270\nsome ") {
-		t.Errorf("no cgroup2 or no PSI: %q", got)
+	if !strings.HasPrefix(out, "63677270\nsome ") {
+		t.Errorf("no cgroup2 or no PSI: %q", out)
+	}
+	if !strings.Contains(out, "/dev/zram0") || !strings.Contains(out, "\n"+*kernel+".") {
+		t.Errorf("no swap, or not kernel %s: %q", *kernel, out)
 	}
 }
 
 // TestProduct runs the product's own tests on pure cgroup v2.
 func TestProduct(t *testing.T) {
-	packages := []string{"cgroup", "view", "fusefs", "plugin", "control", "cmd/lxcfs-nri"}
-	dir := t.TempDir()
-	args := []string{"test", "-c", "-o", dir + "/"}
-	for _, p := range packages {
-		args = append(args, "./"+p)
-	}
-	build := exec.CommandContext(t.Context(), "go", args...)
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the tests: %v\n%s", err, out)
-	}
 	var script strings.Builder
 	script.WriteString("rc=0\n")
 	for _, p := range packages {
-		fmt.Fprintf(&script, "echo '== %s'; (cd ../../%[1]s && %s) || rc=1\n", p, Quote(filepath.Join(dir, filepath.Base(p)+".test")))
+		fmt.Fprintf(&script, "echo '== %s'; (cd ../../%[1]s && %s) || rc=1\n", p, Quote(filepath.Join(bin, filepath.Base(p)+".test")))
 	}
 	script.WriteString("exit $rc\n")
-	var out bytes.Buffer
-	if err := Run(t.Context(), Options{Log: t.Output()}, script.String(), &out); err != nil {
-		t.Errorf("%v\n%s", err, &out)
+	out, err := onMachine(t, 10*time.Minute, script.String())
+	if n := strings.Count(out, "\nPASS\n"); err != nil || n != len(packages) {
+		t.Errorf("%v: %d of %d packages ended with PASS:\n%s", err, n, len(packages), out)
 	}
-	if n := strings.Count(out.String(), "PASS"); n != len(packages) {
-		t.Errorf("%d of %d packages ended with PASS:\n%s", n, len(packages), &out)
+}
+
+// TestOracle runs all oracles, the two minutes of load beside the others.
+func TestOracle(t *testing.T) {
+	oracle := Quote(filepath.Join(bin, "oracle.test"))
+	out, err := onMachine(t, 15*time.Minute, `
+cd ../oracle
+`+oracle+` -test.v -test.run '^TestLoad$' >$TMPDIR/load 2>&1 & load=$!
+`+oracle+` -test.v -test.skip '^TestLoad$'; rc=$?
+wait $load || rc=1
+cat $TMPDIR/load
+exit $rc`)
+	if n := strings.Count(out, "\nPASS\n"); err != nil || n != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestConform checks the machine's own files, then those of a container.
+func TestConform(t *testing.T) { suite(t, "conform", "-test.run 'BareLinux|Product'", 5*time.Minute) }
+
+// TestRuntimes runs containers of runc and crun.
+func TestRuntimes(t *testing.T) { suite(t, "runtimes", "-runtimes runc,crun", 5*time.Minute) }
+
+// TestContainerd runs what is different with cgroup v2 of the tests with
+// containerd: limits of containers and pods, and changes in place. All of them
+// would take half an hour.
+func TestContainerd(t *testing.T) {
+	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit)$'", 15*time.Minute)
+}
+
+// TestTooLong has a script end with its context, and the machine with it.
+func TestTooLong(t *testing.T) {
+	out, err := onMachine(t, 100*time.Millisecond, "echo begun; sleep 1000")
+	if err == nil || !strings.Contains(err.Error(), "100ms have passed") {
+		t.Errorf("got %q, %v", out, err)
 	}
 }

@@ -1,0 +1,134 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
+)
+
+var kernel = flag.String("kernel", "6.12", "`version` of the machine's kernel, 6.12 or 6.1")
+
+// packages are the product's whose tests run on the machine.
+var packages = []string{"cgroup", "view", "fusefs", "plugin", "control", "cmd/lxcfs-nri"}
+
+// suites are those of this module.
+var suites = []string{"oracle", "conform", "runtimes", "e2e"}
+
+// bin is a folder with all that is built here for the machine: the product and
+// tests. There it would take ten times as long.
+var bin string
+
+// machine is shared by the tests, which run one after the other. One that was
+// ended with a test is started anew.
+var machine struct {
+	sync.Mutex
+	*Machine
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	var err error
+	if bin, err = os.MkdirTemp("", "lxn-bin-"); err != nil {
+		fmt.Fprintln(os.Stderr, "vm:", err)
+		return 1
+	}
+	defer os.RemoveAll(bin) //nolint:errcheck // nothing to lose
+	defer func() {
+		if machine.Machine != nil && machine.Close() != nil {
+			code = 1
+		}
+	}()
+	if err := build(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "vm:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+func build(ctx context.Context) error {
+	if _, err := rig.BuildTools(ctx, rig.Options{Log: os.Stderr, Userns: true}); err != nil {
+		return err
+	}
+	if _, err := rig.BuildProduct(ctx, bin, os.Stderr); err != nil {
+		return err
+	}
+	for dir, names := range map[string][]string{"../..": packages, "..": suites} {
+		args := []string{"test", "-c", "-o", bin + "/"}
+		for _, name := range names {
+			args = append(args, "./"+name)
+		}
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the tests of %v: %w\n%s", names, err, out)
+		}
+	}
+	return nil
+}
+
+// onMachine runs a script and gives what it wrote. It fails the test if the
+// script fails, and ends the machine if that takes too long.
+func onMachine(t *testing.T, limit time.Duration, script string) (string, error) {
+	t.Helper()
+	machine.Lock()
+	defer machine.Unlock()
+	if machine.Machine == nil {
+		m, err := Start(context.Background(), Options{Kernel: *kernel, Log: os.Stderr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		machine.Machine = m
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("more than %s have passed", limit))
+	defer cancel()
+	var out bytes.Buffer
+	err := machine.Run(ctx, "export "+rig.BinaryVar+"="+Quote(filepath.Join(bin, "lxcfs-nri"))+"\n"+script, io.MultiWriter(&out, progress{}))
+	if machine.Dead() {
+		if err := machine.Close(); err != nil {
+			t.Error(err)
+		}
+		machine.Machine = nil
+	}
+	return out.String(), err
+}
+
+// progress shows which tests there are and how they end.
+type progress struct{}
+
+func (progress) Write(line []byte) (int, error) {
+	if s := string(line); strings.HasPrefix(strings.TrimSpace(s), "--- ") || strings.HasPrefix(s, "== ") {
+		if _, err := fmt.Fprint(os.Stderr, "  ", s); err != nil {
+			return 0, err
+		}
+	}
+	return len(line), nil
+}
+
+// suite runs one of the suites, as it would run in its folder.
+func suite(t *testing.T, name, args string, limit time.Duration) {
+	t.Helper()
+	out, err := onMachine(t, limit, fmt.Sprintf("cd ../%s && exec %s -test.v %s", name, Quote(filepath.Join(bin, name+".test")), args))
+	if err != nil || !strings.Contains(out, "\nPASS\n") || strings.Contains(out, "no tests to run") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
