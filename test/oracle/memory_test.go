@@ -17,6 +17,7 @@ import (
 // /proc/meminfo changes for it.
 type memoryWork struct {
 	name    string
+	size    float64 // in MiB
 	args    func(t *testing.T) []string
 	changes map[string]float64
 	bare    []string // lines that bare Linux, where others run, shows clearly
@@ -24,20 +25,20 @@ type memoryWork struct {
 
 var memoryWorks = []memoryWork{
 	{
-		name: "anon", args: fixed("anon", "100"), bare: []string{"AnonPages", "LRU(anon)"},
+		name: "anon", size: 100, args: fixed("anon", "100"), bare: []string{"AnonPages", "LRU(anon)", "MemFree", "MemAvailable", "Committed_AS"},
 		changes: map[string]float64{"AnonPages": 100, "LRU(anon)": 100, "MemFree": -100, "MemAvailable": -100, "Cached": 0, "Committed_AS": 100},
 	},
 	{
-		name: "page cache", bare: []string{"Cached", "LRU(file)"},
+		name: "page cache", size: 50, bare: []string{"Cached", "LRU(file)", "MemFree", "MemAvailable"},
 		args:    func(t *testing.T) []string { return []string{"cache", "50", t.TempDir() + "/file"} },
 		changes: map[string]float64{"Cached": 50, "LRU(file)": 50, "MemFree": -50, "MemAvailable": 0, "AnonPages": 0, "Shmem": 0},
 	},
 	{
-		name: "shared memory", args: fixed("shmem", "20"), bare: []string{"Shmem"},
+		name: "shared memory", size: 20, args: fixed("shmem", "20"), bare: []string{"Shmem", "MemAvailable"},
 		changes: map[string]float64{"Shmem": 20, "Cached": 20, "MemFree": -20, "MemAvailable": -20, "AnonPages": 0, "LRU(anon)": 20, "Mapped": 20, "Committed_AS": 20},
 	},
 	{
-		name: "locked memory", args: fixed("mlock", "6"), bare: []string{"Unevictable"},
+		name: "locked memory", size: 6, args: fixed("mlock", "6"), bare: []string{"Unevictable"},
 		changes: map[string]float64{"Unevictable": 6, "AnonPages": 6, "MemFree": -6, "MemAvailable": -6},
 	},
 }
@@ -59,21 +60,29 @@ func since(before, now figures, line string) float64 {
 }
 
 // TestMemoryOnBareLinux shows that the kernel's own file tells of the work so.
-// Others are at work on the machine, too: tolerances are wide, and only the
-// clearest lines are looked at.
+// Others are at work on the machine, too, whose changes may hide ours: tolerances
+// are wide, and one of five tries has to agree.
 func TestMemoryOnBareLinux(t *testing.T) {
 	g := fixture.NewGroup(t)
+	bare := func() figures { return parseMeminfo(t, readFile(t, "/proc/meminfo")) }
 	for _, w := range memoryWorks {
 		t.Run(w.name, func(t *testing.T) {
-			worker := start(t, g.Command, w.args(t)...)
-			before := parseMeminfo(t, readFile(t, "/proc/meminfo"))
-			worker.do()
+			want := map[string]float64{}
 			for _, line := range w.bare {
-				within(t, line, w.changes[line], w.changes[line]*0.4, func() float64 {
-					return since(before, parseMeminfo(t, readFile(t, "/proc/meminfo")), line)
-				})
+				want[line] = w.changes[line]
 			}
-			worker.end()
+			var err error
+			for range 5 {
+				worker := start(t, g.Command, w.args(t)...)
+				before := bare()
+				worker.do()
+				err = change(t, bare, before, want, 0.4*w.size)
+				worker.end()
+				if err == nil {
+					return
+				}
+			}
+			t.Error(err)
 		})
 	}
 }
@@ -110,8 +119,15 @@ func TestMemory(t *testing.T) {
 // changed waits until lines have changed by so many MiB, in one reading.
 func changed(t *testing.T, b *box.Box, before figures, want map[string]float64, tolerance float64) {
 	t.Helper()
-	err := rig.Poll(t.Context(), settling, func() (err error) {
-		now := meminfo(t, b)
+	if err := change(t, func() figures { return meminfo(t, b) }, before, want, tolerance); err != nil {
+		t.Error(err)
+	}
+}
+
+func change(t *testing.T, read func() figures, before figures, want map[string]float64, tolerance float64) error {
+	t.Helper()
+	return rig.Poll(t.Context(), settling, func() (err error) {
+		now := read()
 		for line, change := range want {
 			if got := since(before, now, line); math.Abs(got-change) > tolerance {
 				err = errors.Join(err, fmt.Errorf("%s: changed by %.2f MiB, want %.2f ± %.2f", line, got, change, tolerance))
@@ -119,28 +135,40 @@ func changed(t *testing.T, b *box.Box, before figures, want map[string]float64, 
 		}
 		return err
 	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
-// TestSlab: many files take kernel memory. v1 tells its sum only.
+// slab is what 10000 files take in MiB, and the tolerance: an inode and a name
+// are at least 1 KiB in every file system, 3 at most.
+const slab, slabTolerance = 20, 11
+
+// TestSlab: many files take kernel memory, on bare Linux and in the group that
+// made them. v1 tells its sum only.
 func TestSlab(t *testing.T) {
 	g := fixture.NewGroup(t)
 	g.Set(t, "memory.max", "memory.limit_in_bytes", strconv.Itoa(512*mib))
 	b := box.New(t, g, daemon.Mountpoint)
 	w := newWorker(t, b, "files", "10000", t.TempDir())
-	before := meminfo(t, b)
+	bare := func() figures { return parseMeminfo(t, readFile(t, "/proc/meminfo")) }
+	bareBefore, before := bare(), meminfo(t, b)
 	w.do()
-	// An inode and a name: at least 1 KiB in every file system, 4 at most.
 	stat := g.File("memory.stat")
+	lines := map[string]float64{"SReclaimable": slab, "KReclaimable": slab, "Slab": slab}
+	if err := change(t, bare, bareBefore, lines, slabTolerance); err != nil {
+		t.Errorf("bare Linux: %v", err)
+	}
 	if g.File("memory.max") != "" {
-		changed(t, b, before, map[string]float64{"SReclaimable": 20, "KReclaimable": 20, "Slab": 20}, 11)
+		changed(t, b, before, lines, slabTolerance)
 		within(t, "SReclaimable of memory.stat", 0, 1, func() float64 {
 			return float64(meminfo(t, b)["SReclaimable"])/mib - keyed(t, stat, "slab_reclaimable")/mib
 		})
 	}
+	// The folder's and the inodes' blocks are page cache besides.
 	changed(t, b, before, map[string]float64{"MemFree": -30}, 21)
+	w.end()
+	if g.File("memory.max") != "" {
+		// What lies in partly used slabs stays.
+		changed(t, b, before, map[string]float64{"SReclaimable": 0, "Slab": 0}, slabTolerance)
+	}
 }
 
 // TestGoverningLevel: of the pod's and the container's limit the smaller one

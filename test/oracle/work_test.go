@@ -117,6 +117,8 @@ func begin(what string, args []string) (undo func() error, err error) {
 		return nil, touch(n*mib, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE, -1)
 	case "mlock":
 		return nil, touch(n*mib, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE|unix.MAP_LOCKED, -1)
+	case "hugetlb":
+		return nil, touch(n*mib, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE|unix.MAP_HUGETLB, -1)
 	case "shmem":
 		fd, err := unix.MemfdCreate("oracle", 0)
 		if err == nil {
