@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,10 +32,7 @@ var bin string
 
 // machine is shared by the tests, which run one after the other. One that was
 // ended with a test is started anew.
-var machine struct {
-	sync.Mutex
-	*Machine
-}
+var machine *Machine
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -53,7 +49,7 @@ func run(m *testing.M) (code int) {
 	}
 	defer os.RemoveAll(bin) //nolint:errcheck // nothing to lose
 	defer func() {
-		if machine.Machine != nil && machine.Close() != nil {
+		if machine != nil && machine.Close() != nil {
 			code = 1
 		}
 	}()
@@ -90,14 +86,12 @@ func build(ctx context.Context) error {
 // script fails, and ends the machine if that takes too long.
 func onMachine(t *testing.T, limit time.Duration, script string) (string, error) {
 	t.Helper()
-	machine.Lock()
-	defer machine.Unlock()
-	if machine.Machine == nil {
+	if machine == nil {
 		m, err := Start(context.Background(), Options{Kernel: *kernel, Log: os.Stderr})
 		if err != nil {
 			t.Fatal(err)
 		}
-		machine.Machine = m
+		machine = m
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("more than %s have passed", limit))
 	defer cancel()
@@ -107,7 +101,7 @@ func onMachine(t *testing.T, limit time.Duration, script string) (string, error)
 		if err := machine.Close(); err != nil {
 			t.Error(err)
 		}
-		machine.Machine = nil
+		machine = nil
 	}
 	return out.String(), err
 }
