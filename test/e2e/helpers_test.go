@@ -26,7 +26,7 @@ func runPod(ctx context.Context, t *testing.T, o rig.PodOptions) *rig.Pod {
 	}
 	t.Cleanup(func() {
 		// The test's context may be what has just ended.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		if err := p.Remove(ctx); err != nil {
 			t.Error(err)

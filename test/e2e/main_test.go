@@ -19,7 +19,7 @@ import (
 
 // perTest is far more than any test needs, so that one that hangs fails and is
 // cleaned up after, rather than the whole run being ended by go test.
-const perTest = 2 * time.Minute
+const perTest = 5 * time.Minute
 
 // setup is what the package's tests share; it is set before the first of them.
 var setup struct {

@@ -79,7 +79,7 @@ func (l Limits) cri() *runtimeapi.LinuxContainerResources {
 // Exec runs a program in the container and returns its standard output. A
 // program that fails is an error, with what it wrote on standard error.
 func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
-	const timeout = 30 * time.Second
+	const timeout = time.Minute
 	res, err := c.Pod.rig.cri.runtime.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: c.ID, Cmd: args, Timeout: int64(timeout.Seconds())})
 	if err == nil && res.GetExitCode() != 0 {
 		err = fmt.Errorf("exit code %d: %s", res.GetExitCode(), strings.TrimSpace(string(res.GetStderr())))

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// waitShort is how long anything may take that takes milliseconds.
-const waitShort = 15 * time.Second
+// waitShort is how long anything may take that takes milliseconds where the
+// processors are not emulated, and are not shared with others.
+const waitShort = time.Minute
 
 // Daemon is a running lxcfs-nri serve.
 type Daemon struct {

@@ -21,7 +21,7 @@ const (
 	cgroupPrefix = "lxcfs-nri-test-"
 
 	// closeTimeout bounds the orderly part of Close: removing the pods.
-	closeTimeout = 30 * time.Second
+	closeTimeout = 2 * time.Minute
 )
 
 // Options says what a rig needs beyond a containerd, its shim and runc.

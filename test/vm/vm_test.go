@@ -3,6 +3,7 @@ package vm
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,5 +70,24 @@ func TestTooLong(t *testing.T) {
 	out, err := onMachine(t, 100*time.Millisecond, "echo begun; sleep 1000")
 	if err == nil || !strings.Contains(err.Error(), "100ms have passed") {
 		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	qemu := filepath.Join(t.TempDir(), "qemu")
+	for version, thread := range map[string]string{"7.2.22 (Debian 1:7.2+dfsg-7)": "single", "9.1.0": "single", "10.0.13": "multi"} {
+		if err := os.WriteFile(qemu, []byte("#!/bin/sh\necho 'QEMU emulator version "+version+"'\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		e, err := ask(t.Context(), qemu)
+		if number, _, _ := strings.Cut(version, " "); err != nil || e.thread != thread || e.version != number {
+			t.Errorf("QEMU %s: got %+v, %v, want thread=%s", version, e, err, thread)
+		}
+	}
+	if err := os.WriteFile(qemu, []byte("#!/bin/sh\necho broken; exit 127\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := ask(t.Context(), qemu); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("a QEMU that does not run: got %+v, %v", e, err)
 	}
 }
