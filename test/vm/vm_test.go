@@ -60,7 +60,7 @@ func TestRuntimes(t *testing.T) { suite(t, "runtimes", "-runtimes runc,crun", 5*
 
 // TestContainerd runs what is different with cgroup v2 of the tests with
 // containerd: limits of containers and pods, and changes in place. All of them
-// would take half an hour.
+// would take many minutes.
 func TestContainerd(t *testing.T) {
 	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit)$'", 15*time.Minute)
 }
