@@ -30,6 +30,9 @@ var suites = []string{"oracle", "conform", "runtimes", "e2e"}
 // tests. There it would take ten times as long.
 var bin string
 
+// interrupted ends with a Ctrl-C.
+var interrupted context.Context
+
 // machine is shared by the tests, which run one after the other. One that was
 // ended with a test is started anew.
 var machine *Machine
@@ -40,7 +43,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	var stop func()
+	interrupted, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
 	if bin, err = os.MkdirTemp("", "lxn-bin-"); err != nil {
@@ -53,7 +57,7 @@ func run(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
-	if err := build(ctx); err != nil {
+	if err := build(interrupted); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		return 1
 	}
@@ -87,13 +91,13 @@ func build(ctx context.Context) error {
 func onMachine(t *testing.T, limit time.Duration, script string) (string, error) {
 	t.Helper()
 	if machine == nil {
-		m, err := Start(context.Background(), Options{Kernel: *kernel, Log: os.Stderr})
+		m, err := Start(interrupted, Options{Kernel: *kernel, Log: os.Stderr})
 		if err != nil {
 			t.Fatal(err)
 		}
 		machine = m
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("more than %s have passed", limit))
+	ctx, cancel := context.WithTimeoutCause(interrupted, limit, fmt.Errorf("more than %s have passed", limit))
 	defer cancel()
 	var out bytes.Buffer
 	err := machine.Run(ctx, "export "+rig.BinaryVar+"="+Quote(filepath.Join(bin, "lxcfs-nri"))+"\n"+script, io.MultiWriter(&out, progress{}))
