@@ -29,7 +29,8 @@ var memoryWorks = []memoryWork{
 		changes: map[string]float64{"AnonPages": 100, "LRU(anon)": 100, "MemFree": -100, "MemAvailable": -100, "Cached": 0, "Committed_AS": 100},
 	},
 	{
-		name: "page cache", size: 50, bare: []string{"Cached", "LRU(file)", "MemFree", "MemAvailable"},
+		// Bare Linux counts half of a small page cache as not available (si_mem_available).
+		name: "page cache", size: 50, bare: []string{"Cached", "LRU(file)", "MemFree"},
 		args:    func(t *testing.T) []string { return []string{"cache", "50", t.TempDir() + "/file"} },
 		changes: map[string]float64{"Cached": 50, "LRU(file)": 50, "MemFree": -50, "MemAvailable": 0, "AnonPages": 0, "Shmem": 0},
 	},
