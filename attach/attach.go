@@ -63,27 +63,28 @@ func Remove(pid int, fsType string, targets []string) (gone int, err error) {
 		return 0, err
 	}
 	defer p.close()
+	return p.remove(targets, func(m *mountinfo.Info) bool { return ours(fsType, m) })
+}
+
+// remove takes what is meant from the top of targets. What somebody has
+// mounted on it keeps it where it is.
+func (p *process) remove(targets []string, meant func(*mountinfo.Info) bool) (gone int, err error) {
 	var todo []change
 	for _, target := range targets {
-		n := 0
-		for _, m := range p.at(target) {
-			if ours(fsType, m) {
-				n++
-			}
-		}
-		if n > 0 {
+		if n := onTop(p.at(target), meant); n > 0 {
 			todo = append(todo, change{target: target, remove: n})
-			gone += n
 		}
 	}
 	if len(todo) == 0 {
 		return 0, nil
 	}
-	errs := []error{p.change(todo)}
+	err = p.change(todo)
+	errs := []error{err}
 	for i := range todo {
 		if todo[i].err != nil {
-			gone -= todo[i].remove
 			errs = append(errs, todo[i].err)
+		} else if err == nil {
+			gone += todo[i].remove
 		}
 	}
 	return gone, errors.Join(errs...)
@@ -114,16 +115,29 @@ func (p *process) plan(fsType string, m Mount) (change, error) {
 	if !ours(fsType, top) || top.FSType != fsType || !p.dead(m.Target) {
 		return none, nil
 	}
-	c := change{target: m.Target, mount: &m}
-	for i := len(on) - 1; i >= 0 && ours(fsType, on[i]); i-- {
-		c.remove++ // a dead one may lie on another
+	// A dead one may lie on another.
+	return change{
+		target: m.Target, mount: &m,
+		remove: onTop(on, func(m *mountinfo.Info) bool { return ours(fsType, m) }),
+	}, nil
+}
+
+// onTop counts the mounts on one target, from the topmost down, that are meant.
+func onTop(on []*mountinfo.Info, meant func(*mountinfo.Info) bool) (n int) {
+	for n < len(on) && meant(on[len(on)-1-n]) {
+		n++
 	}
-	return c, nil
+	return n
 }
 
 // ours says that a mount was made by Ensure, or by a runtime for us.
 func ours(fsType string, m *mountinfo.Info) bool {
-	return m.FSType == fsType || m.FSType == "cgroup2" && strings.HasSuffix(m.Root, ".pressure")
+	return m.FSType == fsType || isPressure(m)
+}
+
+// isPressure says that a mount is of a group's own file of pressure.
+func isPressure(m *mountinfo.Info) bool {
+	return m.FSType == "cgroup2" && strings.HasSuffix(m.Root, ".pressure")
 }
 
 // inKernelFiles says that a target is in a whole procfs or sysfs: the
@@ -140,8 +154,13 @@ func (p *process) inKernelFiles(target string) bool {
 	return on != nil && on.Root == "/" && (on.FSType == "proc" || on.FSType == "sysfs")
 }
 
-// patience is how long a daemon may take to answer for a file of its own.
-const patience = 2 * time.Second
+// How long a daemon may take to answer for a file of its own, and how long a
+// namespace may take to be changed: its paths may lead through file systems
+// whose daemons are the container's.
+const (
+	patience   = 2 * time.Second
+	patienceIn = 10 * time.Second
+)
 
 // dead says that the daemon of the FUSE file at a target is no more. One that
 // does not answer is not dead.
@@ -162,6 +181,7 @@ func (p *process) dead(target string) bool {
 	case err := <-answer:
 		return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
 	case <-time.After(patience):
+		p.stuck = true
 		return false
 	}
 }

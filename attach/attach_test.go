@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -220,5 +221,24 @@ func TestRefused(t *testing.T) {
 		if _, err := Ensure(gone, "tmpfs", good); !errors.Is(err, ErrGone) {
 			t.Errorf("process %d: %v", gone, err)
 		}
+	}
+}
+
+// TestRemoveLooksAtTheTop: what somebody has mounted on a file of ours is not
+// taken for it.
+func TestRemoveLooksAtTheTop(t *testing.T) {
+	dir := files(t)
+	pid := container(t, 0, ":")
+	if _, err := Ensure(pid, "tmpfs", []Mount{{Source: dir + "/uptime", Target: "/proc/uptime"}}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("nsenter", "-m", "-t", strconv.Itoa(pid), "mount", "--bind", "/proc/version", "/proc/uptime").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if gone, err := Remove(pid, "tmpfs", []string{"/proc/uptime"}); err != nil || gone != 0 {
+		t.Errorf("%d mounts taken away, %v, want 0", gone, err)
+	}
+	if got, want := inside(t, pid, "/proc/uptime"), inside(t, pid, "/proc/version"); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

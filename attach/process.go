@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -15,6 +18,8 @@ import (
 // ErrGone says that the process has ended.
 var ErrGone = errors.New("process is gone")
 
+var errStuck = errors.New("a file system in its mount namespace has not answered")
+
 // process is one whose mount namespace is looked at and changed. Its
 // descriptors stand for the same process whatever becomes of its number.
 type process struct {
@@ -22,7 +27,13 @@ type process struct {
 	root   int // O_PATH, its root directory
 	ns     int // its mount namespace
 	mounts []*mountinfo.Info
+	lock   *sync.Mutex // held until close
+	stuck  bool        // something of it is being waited for still
 }
+
+// locks are for mount namespaces, by their inode numbers: what was read of the
+// mounts must hold until they are changed.
+var locks [64]sync.Mutex
 
 // open reads a process's mounts. It refuses one that has the caller's own
 // mount namespace: what is changed there is changed for the whole host.
@@ -54,6 +65,8 @@ func (p *process) open() error {
 	if theirs.Dev == own.Dev && theirs.Ino == own.Ino {
 		return errors.New("it has the daemon's own mount namespace: nothing is attached to it")
 	}
+	p.lock = &locks[theirs.Ino%uint64(len(locks))]
+	p.lock.Lock()
 	if p.root, err = unix.Openat(dir, "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
@@ -68,6 +81,12 @@ func (p *process) open() error {
 }
 
 func (p *process) close() {
+	if p.lock != nil {
+		p.lock.Unlock()
+	}
+	if p.stuck {
+		return // who is waited for uses the descriptors; their numbers must not become others'
+	}
 	for _, fd := range []int{p.root, p.ns} {
 		if fd >= 0 {
 			unix.Close(fd) //nolint:errcheck // nothing was written
@@ -98,26 +117,30 @@ func (p *process) resolve(target string) (int, error) {
 // change makes the changes in the process's namespace. The error is of the way
 // there; those of single changes are in them.
 func (p *process) change(todo []change) error {
-	trees := make([]int, len(todo))
-	for i := range todo {
-		if trees[i] = -1; todo[i].mount != nil {
-			trees[i], todo[i].err = copyTree(todo[i].mount)
+	work := slices.Clone(todo) // should the thread get stuck, it is left behind with it
+	trees := make([]int, len(work))
+	for i := range work {
+		if trees[i] = -1; work[i].mount != nil {
+			trees[i], work[i].err = copyTree(work[i].mount)
 		}
 	}
-	defer func() {
+	err := p.inside(func() {
+		for i := range work {
+			if c := &work[i]; c.err == nil {
+				c.err = p.apply(c, trees[i])
+			}
+		}
+	}, func() {
 		for _, fd := range trees {
 			if fd >= 0 {
 				unix.Close(fd) //nolint:errcheck // what was moved stays, what was not goes
 			}
 		}
-	}()
-	return p.inside(func() {
-		for i := range todo {
-			if c := &todo[i]; c.err == nil {
-				c.err = p.apply(c, trees[i])
-			}
-		}
 	})
+	if !errors.Is(err, errStuck) {
+		copy(todo, work)
+	}
+	return err
 }
 
 // copyTree makes a detached mount of a source.
@@ -165,11 +188,21 @@ func (p *process) apply(c *change, tree int) error {
 }
 
 // inside runs a function on a thread that has entered the process's mount
-// namespace and root. The thread ends with it: it can't be led back.
-func (p *process) inside(do func()) error {
+// namespace and root, and another once that is done or can't be. The thread ends
+// with it: it can't be led back. One that does not come back is left behind.
+func (p *process) inside(do, after func()) error {
 	result := make(chan error, 1)
-	go p.enter(do, result)
-	return <-result
+	go func() {
+		defer after()
+		p.enter(do, result)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(patienceIn):
+		p.stuck = true
+		return fmt.Errorf("change the mounts of process %d: %w for %v", p.pid, errStuck, patienceIn)
+	}
 }
 
 func (p *process) enter(do func(), result chan<- error) {

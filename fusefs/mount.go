@@ -16,8 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fsName is the file system's name in the mount table.
+// fsName is the file system's name, of which the mount table has more.
 const fsName = "lxcfs-nri"
+
+// Source is what the mount table names as the source of the file system on a
+// directory. Mounts in containers keep it, so that it tells whose they are when
+// their daemon is dead.
+func Source(dir string) string { return fsName + ":" + dir }
 
 // Type is the file system's type in the mount table.
 const Type = "fuse." + fsName
@@ -63,7 +68,7 @@ func (fs *FileSystem) Mount(dir string, shared *Shared) (*Conn, error) {
 	}
 	// The kernel checks modes (default_permissions): containers/ is for root only.
 	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxReadPages*unix.Getpagesize())
-	err = unix.Mount(fsName, dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
+	err = unix.Mount(Source(dir), dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
 	if err != nil {
 		unix.Close(fd) //nolint:errcheck // never used
 		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
