@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -151,7 +152,40 @@ func (p *process) inKernelFiles(target string) bool {
 			}
 		}
 	}
-	return on != nil && on.Root == "/" && (on.FSType == "proc" || on.FSType == "sysfs")
+	return on != nil && on.Root == "/" && (on.FSType == "proc" || on.FSType == "sysfs") && !sharedWithHost(on)
+}
+
+// sharedWithHost says that what is mounted on a mount appears on the host, too:
+// a bind mount of the host's /sys can be so ("rshared").
+func sharedWithHost(on *mountinfo.Info) bool {
+	group := peerGroup(on)
+	if group == "" {
+		return false // the usual case
+	}
+	for _, pid := range []string{"self", "1"} {
+		f, err := os.Open("/proc/" + pid + "/mountinfo")
+		if err != nil {
+			return true
+		}
+		found, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+			return peerGroup(m) != group, peerGroup(m) == group
+		})
+		f.Close()
+		if err != nil || len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// peerGroup is the mount's "shared:N" (proc_pid_mountinfo(5)), "" for a private one.
+func peerGroup(m *mountinfo.Info) string {
+	for _, field := range strings.Fields(m.Optional) {
+		if strings.HasPrefix(field, "shared:") {
+			return field
+		}
+	}
+	return ""
 }
 
 // How long a daemon may take to answer for a file of its own, and how long a

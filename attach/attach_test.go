@@ -156,7 +156,7 @@ func deadFUSE(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // this is the death
+	defer unix.Close(fd) //nolint:errcheck // the mount keeps the connection
 	if err := unix.Mount("dead", dir, "fuse.dead", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
 		t.Fatal(err)
 	}
@@ -240,5 +240,51 @@ func TestRemoveLooksAtTheTop(t *testing.T) {
 	}
 	if got, want := inside(t, pid, "/proc/uptime"), inside(t, pid, "/proc/version"); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestSharedWithTheHost: what is mounted on a bind of the host's sysfs that is
+// shared with it would be on the host, too; a peer group of the container's own
+// (systemd as its init makes one) is no hindrance.
+func TestSharedWithTheHost(t *testing.T) {
+	dir := files(t)
+	hosts := t.TempDir()
+	if err := errors.Join(unix.Mount("sysfs", hosts, "sysfs", 0, ""), unix.Mount("", hosts, "", unix.MS_SHARED, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(hosts, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	// Here the container's root stays shared with the host's.
+	pid := container(t, 0, "mount --make-rshared /")
+	keeps := exec.Command("unshare", "-m", "--propagation", "unchanged", "sh", "-c", "echo ready; exec sleep infinity")
+	out, err := keeps.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keeps.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		keeps.Process.Kill() //nolint:errcheck // it is ours, and is waited for
+		keeps.Wait()         //nolint:errcheck // ended by a signal
+	})
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pid    int
+		target string
+		want   int
+	}{{keeps.Process.Pid, hosts + "/kernel/uevent_seqnum", 0}, {pid, "/proc/uptime", 1}, {pid, "/sys/kernel/uevent_seqnum", 1}} {
+		made, err := Ensure(c.pid, "tmpfs", []Mount{{Source: dir + "/uptime", Target: c.target}})
+		if err != nil || made != c.want {
+			t.Errorf("%s: %d mounts, %v, want %d", c.target, made, err, c.want)
+		}
+	}
+	if mounted := inside(t, os.Getpid(), "/proc/self/mountinfo"); strings.Contains(mounted, "uevent_seqnum") {
+		t.Errorf("it is on the host, too:\n%s", mounted)
 	}
 }
