@@ -32,6 +32,9 @@ type Config struct {
 	Swap bool
 	// Stat shapes /proc/stat.
 	Stat Stat
+	// AttachExisting says whether containers that run already get the files,
+	// too: where the policy takes them, and nobody has detached them.
+	AttachExisting bool
 	// Files says which files are served.
 	Files Files
 	// Policy says which containers get them.

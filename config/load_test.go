@@ -41,7 +41,8 @@ var goodFiles = []struct {
 	{"a list replaces the default", "policy: {namespaces: {exclude: ['', \"infra-*\"], include: [a]}}", func(c *Config) {
 		c.Policy.Namespaces = Namespaces{Include: []string{"a"}, Exclude: []string{"", "infra-*"}}
 	}},
-	{"every boolean", "swap: false\npolicy:\n  inject: false\n  skipHostPID: false\n  webhookAnnotations: false\n", func(c *Config) {
+	{"every boolean", "swap: false\nattachExisting: true\npolicy:\n  inject: false\n  skipHostPID: false\n  webhookAnnotations: false\n", func(c *Config) {
+		c.AttachExisting = true
 		c.Swap, c.Policy.Inject, c.Policy.SkipHostPID, c.Policy.WebhookAnnotations = false, false, false, false
 	}},
 	{"enumerations", "log: {level: error, format: json}\nstat: {throttled: hide}\n", func(c *Config) {

@@ -33,6 +33,7 @@ var settings = []setting{
 		key: "stat.throttled", at: func(c *Config) any { return &c.Stat.Throttled },
 		oneOf: []string{ThrottledSteal, ThrottledHide},
 	},
+	{key: "attachExisting", at: func(c *Config) any { return &c.AttachExisting }},
 	{key: "files.include", at: func(c *Config) any { return &c.Files.Include }},
 	{key: "files.exclude", at: func(c *Config) any { return &c.Files.Exclude }},
 	{key: "policy.inject", at: func(c *Config) any { return &c.Policy.Inject }},
