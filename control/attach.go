@@ -1,44 +1,92 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
-// Attacher gives running containers their files.
+// Attacher gives running containers their files, and takes them away.
 type Attacher struct {
 	Mountpoint string
-	FSType     string // of the file system mounted there
+	Ours       attach.Ours // the file system mounted there
 	Files      []view.File
+	Registry   *view.Registry
 	Log        *slog.Logger
+
+	mu       sync.Mutex
+	detached map[string]bool // containers that shall not be given files unasked
 }
 
 // Attach gives a container the files that it lacks. It returns how many.
 func (a *Attacher) Attach(v *view.View) (made int, err error) {
+	a.setDetached(v, false)
 	return a.ensure(v, func(*view.File) bool { return true })
+}
+
+// Detach takes the files from a container: the kernel's own are back, until
+// they are asked for again. It returns how many mounts went.
+func (a *Attacher) Detach(v *view.View) (gone int, err error) {
+	a.setDetached(v, true)
+	c := v.Container()
+	if c.PID == 0 {
+		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
+	}
+	var targets []string
+	for i := range view.Files { // also those that are no longer served
+		if view.Files[i].Reach != view.Inside {
+			targets = append(targets, "/"+view.Files[i].Path)
+		}
+	}
+	return attach.Remove(c.PID, a.Ours.FSType, targets)
 }
 
 // Start gives a container whose program is about to run what its spec could
 // not. A fault is logged, and costs nothing but these files.
 func (a *Attacher) Start(v *view.View) {
+	a.setDetached(v, false)
 	_, err := a.ensure(v, func(f *view.File) bool { return f.Reach == view.AttachGroupFile })
 	if err != nil {
-		c := v.Container()
-		a.Log.Warn("files can't be attached, the container keeps the host's",
-			"container", filepath.Join(c.Namespace, c.Pod, c.Name), "id", c.ID, "error", err)
+		a.warn(v, err)
 	}
+}
+
+// Existing gives containers that run already the files that they lack, but
+// those that were detached. Faults are logged.
+func (a *Attacher) Existing(views []*view.View) {
+	for _, v := range views {
+		if a.isDetached(v) {
+			continue
+		}
+		made, err := a.ensure(v, func(*view.File) bool { return true })
+		switch {
+		case err != nil && !ended(err):
+			a.warn(v, err)
+		case made > 0:
+			c := v.Container()
+			a.Log.Info("attached to a container that runs already", "container", fullName(&c), "id", c.ID, "mounts", made)
+		}
+	}
+}
+
+var errNoProcess = errors.New("it has no process yet: start it")
+
+// ended says that a container has nothing to attach to: no fault of anybody.
+func ended(err error) bool {
+	return errors.Is(err, attach.ErrGone) || errors.Is(err, view.ErrGone) || errors.Is(err, errNoProcess)
 }
 
 func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int, err error) {
 	c := v.Container()
 	if c.PID == 0 {
-		return 0, fmt.Errorf("container %s has no process yet", c.ID)
+		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
 	}
 	var mounts []attach.Mount
 	for i := range a.Files {
@@ -57,5 +105,39 @@ func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int,
 		}
 		mounts = append(mounts, m)
 	}
-	return attach.Ensure(c.PID, a.FSType, mounts)
+	return attach.Ensure(c.PID, a.Ours.FSType, mounts)
+}
+
+func (a *Attacher) warn(v *view.View, err error) {
+	c := v.Container()
+	a.Log.Warn("files can't be attached, the container keeps the host's", "container", fullName(&c), "id", c.ID, "error", err)
+}
+
+func fullName(c *view.Container) string {
+	return cmp.Or(filepath.Join(c.Namespace, c.Pod, c.Name), c.ID)
+}
+
+func (a *Attacher) setDetached(v *view.View, detached bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id := v.Container().ID
+	if !detached {
+		delete(a.detached, id)
+		return
+	}
+	for old := range a.detached {
+		if a.Registry.Get(old) == nil {
+			delete(a.detached, old)
+		}
+	}
+	if a.detached == nil {
+		a.detached = map[string]bool{}
+	}
+	a.detached[id] = true
+}
+
+func (a *Attacher) isDetached(v *view.View) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.detached[v.Container().ID]
 }

@@ -1,11 +1,9 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +18,7 @@ const SocketName = "control.sock"
 // Server is the daemon's end.
 type Server struct {
 	http     *http.Server
+	mux      *http.ServeMux
 	listener net.Listener
 	lock     *os.File
 }
@@ -56,6 +55,7 @@ func Listen(runDir string, status func() Status) (*Server, error) {
 	return &Server{
 		listener: l,
 		lock:     lock,
+		mux:      mux,
 		http:     &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10},
 	}, nil
 }
@@ -90,38 +90,4 @@ func (s *Server) Serve() error {
 func (s *Server) Close() error {
 	err := s.http.Close()
 	return errors.Join(err, s.lock.Close())
-}
-
-// Ask gets the status of the daemon that has this run directory.
-func Ask(ctx context.Context, runDir string) (Status, error) {
-	path := filepath.Join(runDir, SocketName)
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		},
-	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://lxcfs-nri/v1/status", nil)
-	if err != nil {
-		return Status{}, err
-	}
-	res, err := client.Do(req)
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return Status{}, fmt.Errorf("asking the daemon at %s: only root may: use sudo", path)
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return Status{}, fmt.Errorf("no daemon answers at %s: start it (lxcfs-nri serve), or name its --run-dir", path)
-	case err != nil:
-		return Status{}, fmt.Errorf("asking the daemon at %s: %w", path, err)
-	}
-	defer res.Body.Close()
-	var s Status
-	if res.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("asking the daemon at %s: %s", path, res.Status)
-	}
-	const most = 64 << 20
-	if err := json.NewDecoder(io.LimitReader(res.Body, most)).Decode(&s); err != nil {
-		return s, fmt.Errorf("the daemon at %s gave an answer that is not a status: %w", path, err)
-	}
-	return s, nil
 }

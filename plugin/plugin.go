@@ -20,11 +20,21 @@ type Plugin struct {
 	registry *view.Registry
 	log      *slog.Logger
 	files    []string // to be mounted
-	started  func(*view.View)
+	tell     Tell
 
 	mu      sync.Mutex
 	runtime Runtime
 	told    map[string]bool // containers whose decision was logged
+}
+
+// Tell is who is told of what the plugin learns. Both must return quickly: the
+// runtime waits.
+type Tell struct {
+	// Started: a container has a process, whose program has not run yet.
+	Started func(*view.View)
+	// Synchronized: the runtime has told of all its containers, as at each
+	// connect. These are registered, and may have started without files.
+	Synchronized func([]*view.View)
 }
 
 // Runtime is the runtime at the other end of the NRI socket.
@@ -45,11 +55,10 @@ var (
 )
 
 // New makes a plugin that registers containers and has cfg.Mountpoint's files
-// mounted into them. started is told of a container that has a process, whose
-// program has not run yet; nil: nobody is.
-func New(cfg config.Config, registry *view.Registry, log *slog.Logger, started func(*view.View)) *Plugin {
+// mounted into them.
+func New(cfg config.Config, registry *view.Registry, log *slog.Logger, tell Tell) *Plugin {
 	return &Plugin{
-		cfg: cfg, registry: registry, log: log, files: mountable(&cfg, registry), started: started,
+		cfg: cfg, registry: registry, log: log, files: mountable(&cfg, registry), tell: tell,
 		runtime: Runtime{Socket: cfg.NRI.Socket},
 		told:    map[string]bool{},
 	}
@@ -78,6 +87,7 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		byID[pod.GetId()] = pod
 	}
 	listed := make(map[string]bool, len(containers))
+	var views []*view.View
 	for _, ctr := range containers {
 		listed[ctr.GetId()] = true
 		switch ctr.GetState() {
@@ -87,12 +97,15 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		case api.ContainerState_CONTAINER_CREATED, api.ContainerState_CONTAINER_RUNNING, api.ContainerState_CONTAINER_PAUSED:
 		default: // Docker tells no state
 		}
-		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) {
-			p.register(pod, ctr)
+		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr) {
+			if v := p.registry.Get(ctr.GetId()); v != nil {
+				views = append(views, v)
+			}
 		}
 	}
 	p.registry.Keep(p.Runtime().Name, listed)
 	p.synchronized(listed)
+	p.tell.Synchronized(views)
 	return nil, nil
 }
 
@@ -124,9 +137,9 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 
 // StartContainer learns the pid.
 func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
-	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) && p.started != nil {
+	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) {
 		if v := p.registry.Get(ctr.GetId()); v != nil {
-			p.started(v)
+			p.tell.Started(v)
 		}
 	}
 	return nil

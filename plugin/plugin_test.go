@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 	"github.com/lxcfs-nri/lxcfs-nri/config"
@@ -26,6 +27,21 @@ type machine struct {
 	log      *bytes.Buffer
 	pid      int
 	root     string
+	started  []string
+	listed   [][]string
+}
+
+func (m *machine) tell() Tell {
+	return Tell{
+		Started: func(v *view.View) { m.started = append(m.started, v.Container().ID) },
+		Synchronized: func(views []*view.View) {
+			var ids []string
+			for _, v := range views {
+				ids = append(ids, v.Container().ID)
+			}
+			m.listed = append(m.listed, ids)
+		},
+	}
 }
 
 func newMachine(t *testing.T) *machine {
@@ -53,7 +69,7 @@ func newMachine(t *testing.T) *machine {
 	log := slog.New(slog.NewTextHandler(m.log, nil))
 	m.registry = view.NewRegistry(view.NewHost(c.Root), groups, log, view.Options{})
 	t.Cleanup(m.registry.Close)
-	m.plugin = New(config.Default(), m.registry, log, nil)
+	m.plugin = New(config.Default(), m.registry, log, m.tell())
 	if _, err := m.plugin.Configure(t.Context(), "", "containerd", "v2"); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +105,9 @@ func TestLifeOfAContainer(t *testing.T) {
 	}
 	if m.registry.Get("c1") != v || v.Container().PID != m.pid {
 		t.Errorf("after StartContainer: %+v", v.Container())
+	}
+	if diff := cmp.Diff([]string{"c1"}, m.started); diff != "" {
+		t.Errorf("told of at its start: %s", diff)
 	}
 	if _, err := m.plugin.StopContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil || m.registry.Get("c1") != v {
 		t.Errorf("the files go while the container's processes run (%v)", err)
@@ -163,6 +182,9 @@ func TestSynchronize(t *testing.T) {
 	all := m.registry.List()
 	if len(all) != 1 || all[0].Container().ID != "running" || all[0].Container().PID != m.pid {
 		t.Errorf("%d are registered, want the running one", len(all))
+	}
+	if diff := cmp.Diff([][]string{{"running"}, {"running"}}, m.listed); diff != "" {
+		t.Errorf("told of at each synchronization: %s", diff)
 	}
 	if f, err := all[0].Figures(); err != nil || f.MemTotal != 64<<20 {
 		t.Errorf("it shows %+v, %v", f, err)

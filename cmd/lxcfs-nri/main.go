@@ -29,7 +29,7 @@ func main() {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nsee %q", err, c.CommandPath()+" --help")}
 	})
-	root.AddCommand(serveCommand(), superviseCommand(), statusCommand(), versionCommand())
+	root.AddCommand(serveCommand(), superviseCommand(), statusCommand(), attachCommand(), detachCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "lxcfs-nri:", err)
 		if _, ok := errors.AsType[usageError](err); ok {

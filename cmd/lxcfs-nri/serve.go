@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 	"github.com/lxcfs-nri/lxcfs-nri/config"
 	"github.com/lxcfs-nri/lxcfs-nri/control"
@@ -54,10 +55,10 @@ adds the mounts to every container that the policy takes. It runs in the
 foreground. Nothing needs to be configured; ` + defaultConfigFile + ` is read
 where it exists.
 
-SIGINT ends it for good: the file system is unmounted. SIGTERM does the same,
-unless a service manager keeps the connection (systemd with
-FileDescriptorStoreMax=, or lxcfs-nri supervise): then the files stay, reads wait,
-and the next process goes on, as it does after a crash.`,
+SIGINT ends it for good: containers get the kernel's own files back, and the file
+system is unmounted. SIGTERM does the same, unless a service manager keeps the
+connection (systemd with FileDescriptorStoreMax=, or lxcfs-nri supervise): then the
+files stay, reads wait, and the next process goes on, as it does after a crash.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := f.load(c.Flags())
@@ -170,9 +171,12 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	})
 	defer registry.Close()
 	attacher := &control.Attacher{
-		Mountpoint: cfg.Mountpoint, FSType: fusefs.Type, Files: registry.Mountable(cfg.Files.Serves), Log: log,
+		Mountpoint: cfg.Mountpoint, Ours: attach.Ours{FSType: fusefs.Type, Source: fusefs.Source(cfg.Mountpoint)},
+		Files: registry.Mountable(cfg.Files.Serves), Registry: registry, Log: log,
 	}
-	nri = plugin.New(cfg, registry, log, attacher.Start)
+	ctl.Manage(attacher)
+	before := newRunning(&cfg, attacher)
+	nri = plugin.New(cfg, registry, log, plugin.Tell{Started: attacher.Start, Synchronized: before.synchronized})
 	conn, err := connect(&cfg, fusefs.New(registry, log, cfg.Files.Serves), log)
 	if err != nil {
 		return err
@@ -180,21 +184,27 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	warnNested(log)
 	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket,
 		"tookOver", conn.took, "kept", conn.kept)
-	return run(ctx, &cfg, log, &conn, ctl, nri)
+	return run(ctx, &cfg, log, &conn, ctl, nri, before)
 }
 
 // run keeps the parts going. The first that ends, or ctx, ends all. What is
 // kept for the next process stays mounted.
-func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *connection, ctl *control.Server, nri *plugin.Plugin) error {
+func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *connection, ctl *control.Server, nri *plugin.Plugin, before *running) error {
 	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	runtime := cfg.NRI.Socket != config.NoSocket
 	ended := make(chan error, 3)
+	away := make(chan struct{}) // the runtime was left
 	go func() { ended <- conn.Serve() }()
 	go func() { ended <- ctl.Serve() }()
-	if cfg.NRI.Socket != config.NoSocket {
-		go func() { ended <- nri.Run(ctx) }()
-	}
+	go before.run(ctx, runtime)
+	go func() {
+		defer close(away)
+		if runtime {
+			ended <- nri.Run(ctx)
+		}
+	}()
 	notify(log, "READY=1")
 	var err error
 	select {
@@ -210,6 +220,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, conn *connec
 		return nil
 	}
 	log.Info("stopping", "mountpoint", cfg.Mountpoint)
+	cancel()
+	before.stop(away, log)
 	return errors.Join(err, conn.end())
 }
 

@@ -1,0 +1,80 @@
+package control
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/lxcfs-nri/lxcfs-nri/attach"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
+)
+
+// Heal replaces what a daemon that died has left in containers, of any runtime.
+// With takeAway, containers that are not known get the kernel's own files back;
+// before a runtime has told of its containers that would be too early.
+func (a *Attacher) Heal(takeAway bool) {
+	healed, gone, err := attach.Heal(a.Ours, a.source, takeAway)
+	if err != nil {
+		a.Log.Warn("some containers keep files that answer ENOTCONN: create them anew", "error", err)
+	}
+	if healed > 0 || gone > 0 {
+		a.Log.Info("healed what a daemon that died has left in containers", "replaced", healed, "taken away", gone)
+	}
+}
+
+// source is what a process gets in place of a dead file, "" for nothing. Only
+// the kernel vouches for mounts: a container with a user namespace and /dev/fuse
+// can make one that looks as if it had been another container's.
+func (a *Attacher) source(pid int, root string) string {
+	file, ok := strings.CutPrefix(root, "/")
+	if !ok || filepath.Clean(root) != root || file == "" || file == view.ContainersDir {
+		return ""
+	}
+	if rest, ok := strings.CutPrefix(file, view.ContainersDir+"/"); ok {
+		id, _, _ := strings.Cut(rest, "/")
+		if view.CheckID(id) != nil || !a.belongs(pid, id) {
+			return ""
+		}
+	}
+	from := filepath.Join(a.Mountpoint, file)
+	if _, err := os.Lstat(from); err != nil {
+		return ""
+	}
+	return from
+}
+
+// belongs says that a process is of a container: it shares the mount namespace
+// of its init, or its group bears the container's id, as those of services do
+// that an init in the container has given namespaces of their own.
+func (a *Attacher) belongs(pid int, id string) bool {
+	if v := a.Registry.Get(id); v != nil && v.Container().PID != 0 {
+		init, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", v.Container().PID))
+		if err != nil {
+			return false
+		}
+		if its, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err == nil && os.SameFile(init, its) {
+			return true
+		}
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return err == nil && groupOf(string(b)) == id
+}
+
+var runtimeID = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// groupOf finds the id in what a runtime named a container's group, in any of
+// a process's groups. It is the outermost: below it, groups are the container's
+// own to name. "" where there is none, or they disagree.
+func groupOf(cgroups string) string {
+	id := ""
+	for line := range strings.Lines(cgroups) {
+		found := runtimeID.FindString(line)
+		if id != "" && found != "" && found != id {
+			return ""
+		}
+		id = max(id, found)
+	}
+	return id
+}
