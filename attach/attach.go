@@ -180,7 +180,7 @@ func sharedWithHost(on *mountinfo.Info) bool {
 
 // peerGroup is the mount's "shared:N" (proc_pid_mountinfo(5)), "" for a private one.
 func peerGroup(m *mountinfo.Info) string {
-	for _, field := range strings.Fields(m.Optional) {
+	for field := range strings.FieldsSeq(m.Optional) {
 		if strings.HasPrefix(field, "shared:") {
 			return field
 		}

@@ -85,7 +85,10 @@ func printOutcome(w io.Writer, o *control.Outcome, done string) {
 			fmt.Fprintf(w, "%d files %s\n", c.Mounts, done)
 		}
 	}
-	if o.Others > 0 {
+	switch {
+	case o.Others > 0:
 		fmt.Fprintf(w, "other containers: %d files %s\n", o.Others, done)
+	case len(o.Containers) == 0:
+		fmt.Fprintf(w, "no container has anything to be %s\n", done)
 	}
 }

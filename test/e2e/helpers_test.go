@@ -121,9 +121,11 @@ func untouched(ctx context.Context, t *testing.T, c *rig.Container) {
 	if got := ours(ctx, t, c); len(got) > 0 {
 		t.Errorf("mounts in %s/%s: got %v, want none", c.Pod.Name, c.Name, got)
 	}
-	got := meminfo(t, output(ctx, t, c, "cat", "/proc/meminfo"), "MemTotal")
-	if want := meminfo(t, readHost(t, "/proc/meminfo"), "MemTotal"); got != want {
-		t.Errorf("MemTotal in %s/%s: got %d, want the host's %d", c.Pod.Name, c.Name, got, want)
+	content := output(ctx, t, c, "cat", "/proc/meminfo")
+	for _, name := range []string{"MemTotal", "SwapTotal"} {
+		if got, want := meminfo(t, content, name), meminfo(t, readHost(t, "/proc/meminfo"), name); got != want {
+			t.Errorf("%s in %s/%s: got %d, want the host's %d", name, c.Pod.Name, c.Name, got, want)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 var kernel = flag.String("kernel", "6.12", "`version` of the machine's kernel, 6.12 or 6.1")
 
 // packages are the product's whose tests run on the machine.
-var packages = []string{"cgroup", "view", "fusefs", "plugin", "control", "cmd/lxcfs-nri"}
+var packages = []string{"cgroup", "attach", "view", "fusefs", "plugin", "control", "cmd/lxcfs-nri"}
 
 // suites are those of this module.
 var suites = []string{"oracle", "conform", "runtimes", "e2e"}
