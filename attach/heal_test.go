@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -244,6 +246,39 @@ func TestDetachAll(t *testing.T) {
 	detach(dir, pids...)
 	if mounted := readFile(t, "/proc/self/mountinfo"); !strings.Contains(mounted, " "+fusefs.Source(dir)+" ") {
 		t.Error("the daemon's own mount went too")
+	}
+}
+
+// TestANamespaceThatHangs has a container put a file of ours below a directory
+// whose daemon does not answer: the others are detached all the same.
+func TestANamespaceThatHangs(t *testing.T) {
+	t.Parallel() // it waits for patience to end
+	dir, hangDir := filepath.Join(t.TempDir(), "mnt"), filepath.Join(t.TempDir(), "mnt")
+	daemon(t, dir)
+	hangs := daemon(t, hangDir)
+	bad, good := container(t, 0, ":"), container(t, 0, ":")
+	give(t, good, dir)
+	script := "mount --bind " + hangDir + "/sys/devices/system /mnt; mount --bind " + dir + "/proc/uptime /mnt/cpu/cpu0/topology/core_id"
+	if out, err := exec.Command("nsenter", "-m", "-t", strconv.Itoa(bad), "sh", "-euc", script).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := hangs.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // what the kernel has cached is no longer valid
+	gone, err := DetachAll(Ours{FSType: fusefs.Type, Source: fusefs.Source(dir)})
+	if gone != len(given) || !errors.Is(err, errStuck) {
+		t.Errorf("%d mounts, %v, want %d, and a complaint of one", gone, err, len(given))
+	}
+	if n := fuseMounts(t, good, dir); n != 0 {
+		t.Errorf("the one that answers has %d mounts still", n)
+	}
+	// Its lock is free, and who hangs comes to an end with the daemon.
+	if err := hangs.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DetachAll(Ours{FSType: fusefs.Type, Source: fusefs.Source(dir)}); errors.Is(err, errStuck) {
+		t.Errorf("it hangs still: %v", err)
 	}
 }
 
