@@ -47,7 +47,11 @@ func serveFiles(dir string) error {
 	if _, err := registry.Add(view.Container{ID: "c1", PID: os.Getpid()}); err != nil {
 		return err
 	}
-	conn, err := fusefs.New(registry, log, func(string) bool { return true }).Mount(dir)
+	shared, err := fusefs.NewShared()
+	if err != nil {
+		return err
+	}
+	conn, err := fusefs.New(registry, log, func(string) bool { return true }).Mount(dir, shared)
 	if err != nil {
 		return err
 	}
