@@ -46,7 +46,7 @@ func TestPressure(t *testing.T) {
 	if _, err := unix.Write(fd, []byte("some 50000 2000000\x00")); err != nil {
 		t.Fatalf("set a trigger: %v", err)
 	}
-	output(ctx, t, c, "sh", "-c", "for i in 1 2 3; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done) & done; wait")
+	output(ctx, t, c, "sh", "-c", "for i in 1 2 3; do (i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done) & done; wait")
 	for {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
 		n, err := unix.Poll(p, 10_000)

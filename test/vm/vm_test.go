@@ -59,10 +59,10 @@ func TestConform(t *testing.T) { suite(t, "conform", "-test.run 'BareLinux|Produ
 func TestRuntimes(t *testing.T) { suite(t, "runtimes", "-runtimes runc,crun", 5*time.Minute) }
 
 // TestContainerd runs what is different with cgroup v2 of the tests with
-// containerd: limits of containers and pods, and changes in place. All of them
+// containerd: limits of containers and pods, changes in place, pressure. All of them
 // would take many minutes.
 func TestContainerd(t *testing.T) {
-	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit)$'", 15*time.Minute)
+	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit|TestPressure)$'", 15*time.Minute)
 }
 
 // TestTooLong has a script end with its context, and the machine with it.
