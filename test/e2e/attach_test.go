@@ -150,8 +150,12 @@ func TestHeal(t *testing.T) {
 	}
 	sees(ctx, t, foreign, half.Memory, 0)
 
-	// One that the next daemon shall not serve gets the kernel's own back.
-	restarted(ctx, t, "policy:\n  inject: false\n", (*rig.Daemon).Kill, func() {})
+	// One that nobody tells the next daemon of is found by its cgroup's name.
+	restarted(ctx, t, "policy:\n  inject: false\n", (*rig.Daemon).Kill, func() {
+		if err := os.Remove(filepath.Join(setup.rig.Dir, "daemon/containers")); err != nil {
+			t.Fatal(err)
+		}
+	})
 	err = rig.Poll(ctx, 10*time.Second, func() error {
 		_, err := os.ReadFile(inside(pids[0], "/proc/meminfo"))
 		return err
@@ -159,7 +163,8 @@ func TestHeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	untouched(ctx, t, c)
+	injected(ctx, t, c)
+	sees(ctx, t, c, half.Memory, 1)
 	sees(ctx, t, foreign, half.Memory, 0)
 }
 
