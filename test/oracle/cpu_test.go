@@ -3,6 +3,7 @@ package oracle
 import (
 	"math"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -152,14 +153,31 @@ func parseMpstat(t testing.TB, out string) (p percentages) {
 	return p
 }
 
+// percentagesOf is what a program tells.
+type percentagesOf struct {
+	name string
+	percentages
+	out string
+}
+
 // span is a figure that changes while it is read: what it was before and after.
 type span struct{ from, to float64 }
 
-// TestThrottled: what would burn all CPUs under a quota of half a CPU uses half
-// of the one CPU that is shown, and is held back for the other half. vmstat,
-// mpstat and top say so too. Tolerance: the rounding of ticks for what is used; 6 %
-// of the time for its being half, as throttling goes by periods of 100 ms; and 12
-// points for the programs, which are held back themselves.
+// throttled is how long a quota has held a group back, in ticks of all CPUs together.
+func throttled(t testing.TB, g *fixture.Group) float64 {
+	t.Helper()
+	if g.File("cpu.cfs_quota_us") != "" {
+		return keyed(t, filepath.Join(filepath.Dir(g.File("cpu.cfs_quota_us")), "cpu.stat"), "throttled_time") / 1e7
+	}
+	return keyed(t, g.File("cpu.stat"), "throttled_usec") / 1e4
+}
+
+// TestThrottled: what would burn all CPUs under a quota of half a CPU uses up to
+// half of the one CPU that is shown, and is held back for the other half: on an
+// idle machine; on others, for what the kernel says. vmstat, mpstat and top say
+// so too. Tolerance: the rounding of ticks for what is used; 8 % of the time for
+// what is stolen, as throttling goes by periods of 100 ms; and 12 points for the
+// programs, which are held back themselves.
 func TestThrottled(t *testing.T) {
 	g := fixture.NewGroup(t)
 	g.Set(t, "cpu.max", "cpu.cfs_quota_us", "50000")
@@ -174,6 +192,7 @@ func TestThrottled(t *testing.T) {
 		kernel.to = used(t, g)
 		return s, kernel
 	}
+	throttledBefore := throttled(t, g)
 	before, usedBefore := stat()
 	programs := map[string]struct {
 		cmd   *exec.Cmd
@@ -183,6 +202,7 @@ func TestThrottled(t *testing.T) {
 		"mpstat": {b.Command("mpstat", "6", "1"), parseMpstat},
 		"top":    {b.Command("top", "-b", "-d", "5", "-n", "2"), parseTop},
 	}
+	told := make(chan percentagesOf, len(programs))
 	var wg sync.WaitGroup
 	for name, p := range programs {
 		wg.Go(func() {
@@ -192,14 +212,13 @@ func TestThrottled(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			got := p.parse(t, out)
-			if math.Abs(got.used-50) > 12 || math.Abs(got.steal-50) > 12 || got.idle > 12 {
-				t.Errorf("%s tells %+v, want half used and half stolen:\n%s", name, got, out)
-			}
+			told <- percentagesOf{name, p.parse(t, out), out}
 		})
 	}
 	wg.Wait()
+	close(told)
 	after, usedAfter := stat()
+	held := throttled(t, g) - throttledBefore
 
 	if after.n() != 1 {
 		t.Fatalf("%.0f CPUs are shown, want 1", after.n())
@@ -211,14 +230,21 @@ func TestThrottled(t *testing.T) {
 	if least, most := usedAfter.from-usedBefore.to-2, usedAfter.to-usedBefore.from+2; got < least || got > most {
 		t.Errorf("%.0f ticks are shown as used, the kernel says %.0f to %.0f", got, least, most)
 	}
-	if math.Abs(got-passed/2) > passed*0.06 {
+	if got > passed*0.56 {
 		t.Errorf("%.0f ticks of %.0f were used under a quota of half", got, passed)
 	}
-	if got := change(steal); math.Abs(got-passed/2) > passed*0.06 {
-		t.Errorf("%.0f ticks of %.0f are stolen, want half", got, passed)
+	// The kernel counts once for each CPU that a task waits on: more than there is.
+	if stolen, want := change(steal), min(held, passed-got); math.Abs(stolen-want) > passed*0.08 {
+		t.Errorf("%.0f ticks of %.0f are stolen, the kernel says %.0f", stolen, passed, want)
 	}
-	if change(idle) > passed*0.06 {
-		t.Errorf("%.0f ticks of %.0f are idle", change(idle), passed)
+	if held < passed*0.1 {
+		t.Errorf("the kernel has held it back for %.0f ticks of %.0f only: this machine is too busy", held, passed)
+	}
+	want := percentages{used: 100 * got / passed, idle: 100 * change(idle) / passed, steal: 100 * change(steal) / passed}
+	for p := range told {
+		if math.Abs(p.used-want.used) > 12 || math.Abs(p.steal-want.steal) > 12 || math.Abs(p.idle-want.idle) > 12 {
+			t.Errorf("%s tells %+v, want %+v:\n%s", p.name, p.percentages, want, p.out)
+		}
 	}
 }
 
