@@ -36,7 +36,8 @@ func (a *Attacher) Attach(v *view.View) (made int, err error) {
 func (a *Attacher) Detach(v *view.View) (gone int, err error) {
 	a.setDetached(v, true)
 	c := v.Container()
-	if c.PID == 0 {
+	pid := v.PID()
+	if pid == 0 {
 		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
 	}
 	var targets []string
@@ -45,7 +46,7 @@ func (a *Attacher) Detach(v *view.View) (gone int, err error) {
 			targets = append(targets, "/"+view.Files[i].Path)
 		}
 	}
-	return attach.Remove(c.PID, a.Ours.FSType, targets)
+	return attach.Remove(pid, a.Ours.FSType, targets)
 }
 
 // Start gives a container whose program is about to run what its spec could
@@ -85,7 +86,8 @@ func ended(err error) bool {
 
 func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int, err error) {
 	c := v.Container()
-	if c.PID == 0 {
+	pid := v.PID()
+	if pid == 0 {
 		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
 	}
 	var mounts []attach.Mount
@@ -105,7 +107,7 @@ func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int,
 		}
 		mounts = append(mounts, m)
 	}
-	return attach.Ensure(c.PID, a.Ours.FSType, mounts)
+	return attach.Ensure(pid, a.Ours.FSType, mounts)
 }
 
 func (a *Attacher) warn(v *view.View, err error) {

@@ -49,8 +49,8 @@ func (a *Attacher) source(pid int, root string) string {
 // of its init, or its group bears the container's id, as those of services do
 // that an init in the container has given namespaces of their own.
 func (a *Attacher) belongs(pid int, id string) bool {
-	if v := a.Registry.Get(id); v != nil && v.Container().PID != 0 {
-		init, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", v.Container().PID))
+	if v := a.Registry.Get(id); v != nil && v.PID() != 0 {
+		init, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", v.PID()))
 		if err != nil {
 			return false
 		}

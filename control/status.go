@@ -49,7 +49,7 @@ func Containers(r *view.Registry) []Container {
 	all := []Container{}
 	for _, v := range r.List() {
 		c := v.Container()
-		out := Container{ID: c.ID, Runtime: c.Runtime, Namespace: c.Namespace, Pod: c.Pod, Name: c.Name, PID: c.PID}
+		out := Container{ID: c.ID, Runtime: c.Runtime, Namespace: c.Namespace, Pod: c.Pod, Name: c.Name, PID: v.PID()}
 		f, err := v.Figures()
 		if err != nil {
 			out.Error = err.Error()

@@ -45,7 +45,7 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 		t.count = n
 	}
 	if len(tids) > 0 {
-		if pid := v.host.pidInside(v.pid(), slices.Max(tids)); pid > 0 {
+		if pid := v.host.pidInside(v.PID(), slices.Max(tids)); pid > 0 {
 			t.lastPID = pid
 		}
 	}

@@ -129,8 +129,9 @@ func (v *View) findLocked() (*cgroup.Group, error) {
 	return v.seekLocked()
 }
 
-// pid is the container's init as the daemon sees it, 0 where it is not known.
-func (v *View) pid() int {
+// PID is the container's init as the daemon sees it: as the runtime told, or as
+// it was found by the container's id. It is 0 where it is not known (yet).
+func (v *View) PID() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.pidLocked()
