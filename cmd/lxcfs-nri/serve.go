@@ -154,7 +154,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer ctl.Close() //nolint:errcheck // the process ends
-	// Not unmapped before the process ends: a read may be under way until then.
+	// Reads may be under way until the process ends: nothing is unmapped before, and
+	// no view closed.
 	kept, err := view.OpenKept(filepath.Join(cfg.RunDir, "clocks"), host)
 	if err != nil {
 		log.Warn("CPU counters will begin anew with the next daemon", "error", err)
@@ -169,7 +170,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Kept:          kept,
 		Journal:       journal,
 	})
-	defer registry.Close()
 	attacher := &control.Attacher{
 		Mountpoint: cfg.Mountpoint, Ours: attach.Ours{FSType: fusefs.Type, Source: fusefs.Source(cfg.Mountpoint)},
 		Files: registry.Mountable(cfg.Files.Serves), Registry: registry, Log: log,
