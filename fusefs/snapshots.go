@@ -10,6 +10,9 @@ import (
 const (
 	maxSnapshots     = 256
 	maxSnapshotBytes = 4 << 20
+	// sizesKept is of how many handles, of all views, the size of the text is
+	// known also without the text: that of those opened last, mostly.
+	sizesKept = 1 << 14
 )
 
 // snapshot is what one open file shows until it is read from the start again.
@@ -20,7 +23,7 @@ type snapshot struct {
 	mu   sync.Mutex // held while data is copied, never across a render
 	data []byte
 	kept int // entry of the shared memory, -1 for none
-	// lost is the size of a text that only a process before this one had.
+	// lost is the size of a text that is not there any more.
 	lost int
 
 	size int // of data, as counted in its view; guarded by snapshots.mu
@@ -34,6 +37,14 @@ type snapshots struct {
 	byHandle map[uint64]*snapshot
 	views    map[uint32]*held
 	kept     kept
+	// sizes has who has read a text to its end, and asks for more, be told that it
+	// ends there, however many files are open: a text made anew may be longer.
+	sizes [sizesKept]textSize // by handle, which are numbers given in order
+}
+
+type textSize struct {
+	handle uint64
+	size   int
 }
 
 // held is one view's snapshots: a ring through the sentinel, newest at ring.older.
@@ -62,7 +73,8 @@ func newSnapshots(shared *Shared) *snapshots {
 	return s
 }
 
-// get finds a handle's snapshot, nil where there is none.
+// get finds a handle's snapshot, nil where there is none; of one that has been
+// given up it may know the size.
 func (s *snapshots) get(handle uint64) *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,13 +83,18 @@ func (s *snapshots) get(handle uint64) *snapshot {
 		h := s.views[snap.view]
 		snap.unlink()
 		h.push(snap)
+		return snap
 	}
-	return snap
+	if t := &s.sizes[handle%sizesKept]; t.handle == handle {
+		return &snapshot{handle: handle, kept: -1, lost: t.size}
+	}
+	return nil
 }
 
 // put keeps content as the snapshot of a handle. content is copied.
 func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
 	s.mu.Lock()
+	s.sizes[handle%sizesKept] = textSize{handle, len(content)}
 	snap := s.byHandle[handle]
 	h := s.heldLocked(viewNumber)
 	if snap == nil {
@@ -156,7 +173,7 @@ func (snap *snapshot) unlink() {
 }
 
 // readAt copies from an offset; 0 past the end. It does not know a text that
-// was lost with the process before this one, but where that ended.
+// is lost, but where that ended.
 func (snap *snapshot) readAt(p []byte, offset uint64) (n int, known bool) {
 	snap.mu.Lock()
 	defer snap.mu.Unlock()
