@@ -50,15 +50,42 @@ func (r *Rig) Serve(ctx context.Context, binary, config string) (*Daemon, error)
 // NoRuntime is the NRI socket of a daemon that only serves files.
 const NoRuntime = "none"
 
+// Supervise is Serve of a daemon that is started again whenever it dies: by
+// lxcfs-nri supervise, which Alive, Kill and Stop are about then.
+func (r *Rig) Supervise(ctx context.Context, binary, config string) (*Daemon, error) {
+	if r.daemon != nil && r.daemon.alive() {
+		return nil, errors.New("the daemon runs already")
+	}
+	r.daemon = nil
+	d, err := Supervise(ctx, r.Dir, binary, config, r.NRISocket)
+	if err != nil {
+		return nil, err
+	}
+	r.daemon = d
+	return d, nil
+}
+
 // Serve starts a daemon whose files are all below dir.
 func Serve(ctx context.Context, dir, binary, config, nriSocket string) (*Daemon, error) {
-	d := &Daemon{Mountpoint: filepath.Join(dir, "fuse"), binary: binary, runDir: filepath.Join(dir, "daemon")}
+	return startDaemon(ctx, "serve", dir, binary, config, nriSocket)
+}
+
+// Supervise starts one that is started again whenever it dies.
+func Supervise(ctx context.Context, dir, binary, config, nriSocket string) (*Daemon, error) {
+	return startDaemon(ctx, "supervise", dir, binary, config, nriSocket)
+}
+
+// RunDir is where a daemon of that folder keeps its state.
+func RunDir(dir string) string { return filepath.Join(dir, "daemon") }
+
+func startDaemon(ctx context.Context, command, dir, binary, config, nriSocket string) (*Daemon, error) {
+	d := &Daemon{Mountpoint: filepath.Join(dir, "fuse"), binary: binary, runDir: RunDir(dir)}
 	// Without a file of its own it would read this machine's.
 	file := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, fmt.Errorf("write the daemon's configuration: %w", err)
 	}
-	cmd := exec.Command(binary, "serve", "--config", file, "--mountpoint", d.Mountpoint, "--run-dir", d.runDir, "--nri-socket", nriSocket)
+	cmd := exec.Command(binary, command, "--config", file, "--mountpoint", d.Mountpoint, "--run-dir", d.runDir, "--nri-socket", nriSocket)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=")
 	p, err := spawn(filepath.Join(dir, "lxcfs-nri.log"), cmd)
 	if err != nil {
@@ -75,7 +102,7 @@ func Serve(ctx context.Context, dir, binary, config, nriSocket string) (*Daemon,
 		err = errors.New("it ended: " + p.state())
 	}
 	if err != nil {
-		err = fmt.Errorf("start lxcfs-nri serve: %w\n%s", err, lastLines([]byte(p.output()), 20))
+		err = fmt.Errorf("start lxcfs-nri %s: %w\n%s", command, err, lastLines([]byte(p.output()), 20))
 		if p.alive() {
 			err = errors.Join(err, d.Kill())
 		}
@@ -92,17 +119,17 @@ func (d *Daemon) Stop() error {
 	}
 	d.ending = true
 	if !d.alive() {
-		return fmt.Errorf("lxcfs-nri serve had ended by itself: %s\n%s", d.state(), lastLines([]byte(d.output()), 20))
+		return fmt.Errorf("lxcfs-nri had ended by itself: %s\n%s", d.state(), lastLines([]byte(d.output()), 20))
 	}
 	if err := d.end(syscall.SIGTERM, waitShort); err != nil {
 		return err
 	}
 	if d.err != nil {
-		return fmt.Errorf("lxcfs-nri serve, asked to end: %w\n%s", d.err, lastLines([]byte(d.output()), 20))
+		return fmt.Errorf("lxcfs-nri, asked to end: %w\n%s", d.err, lastLines([]byte(d.output()), 20))
 	}
 	mounted, err := Mounted(d.Mountpoint)
 	if err == nil && mounted {
-		err = fmt.Errorf("%s is still mounted after lxcfs-nri serve ended", d.Mountpoint)
+		err = fmt.Errorf("%s is still mounted after lxcfs-nri ended", d.Mountpoint)
 	}
 	return err
 }
@@ -112,6 +139,9 @@ func (d *Daemon) Kill() error {
 	d.ending = true
 	return d.end(syscall.SIGKILL, waitShort)
 }
+
+// PID is the number of its process.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
 // Alive tells whether the daemon runs.
 func (d *Daemon) Alive() bool { return d.alive() }

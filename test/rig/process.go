@@ -121,7 +121,7 @@ func Poll(ctx context.Context, within time.Duration, f func() error) error {
 var programs = []string{"containerd", "containerd-shim-runc-v2", "lxcfs-nri", "runc"}
 
 // processes finds the processes of a rig outside of containers: those of
-// programs, with a path in the rig's folder among their arguments.
+// programs, with a path in the rig's folder among their arguments, perhaps as --flag=path.
 func processes(dir string) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -139,7 +139,7 @@ func processes(dir string) ([]int, error) {
 		if !slices.Contains(programs, filepath.Base(args[0])) {
 			continue
 		}
-		if slices.ContainsFunc(args[1:], func(a string) bool { return below(dir, a) }) {
+		if slices.ContainsFunc(args[1:], func(a string) bool { return below(dir, a[strings.IndexByte(a, '=')+1:]) }) {
 			pids = append(pids, pid)
 		}
 	}
