@@ -191,3 +191,26 @@ func TestClosedWithoutStoring(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// TestOneKeeper: a second one would have the first one's service tell it
+// everything.
+func TestOneKeeper(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	first, err := NewKeeper(socket, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewKeeper(socket, func(string) {}); err == nil || !strings.Contains(err.Error(), "another lxcfs-nri supervise has "+socket) {
+		t.Errorf("a second keeper: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	second, err := NewKeeper(socket, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+}

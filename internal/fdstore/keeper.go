@@ -20,6 +20,7 @@ const maxKept = 16
 type Keeper struct {
 	conn *net.UnixConn
 	path string
+	lock *os.File // keeps a second Keeper from the socket
 	// Ready is called for READY=1 and the other messages that are not ours.
 	forward func(state string)
 
@@ -38,17 +39,39 @@ func NewKeeper(socket string, forward func(state string)) (*Keeper, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the notify socket: %w", err)
 	}
+	lock, err := lockSocket(socket)
+	if err != nil {
+		return nil, err
+	}
+	// A socket found here is a dead Keeper's.
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove an old notify socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("remove an old notify socket: %w", err), lock.Close())
 	}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
-		return nil, fmt.Errorf("make the notify socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("make the notify socket: %w", err), lock.Close())
 	}
 	if err := os.Chmod(socket, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the notify socket: %w", err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("make the notify socket: %w", err), conn.Close(), lock.Close())
 	}
-	return &Keeper{conn: conn, path: socket, forward: forward}, nil
+	return &Keeper{conn: conn, path: socket, lock: lock, forward: forward}, nil
+}
+
+// lockSocket takes the socket's path for this process; the kernel gives it back
+// when the process ends, however it ends.
+func lockSocket(socket string) (*os.File, error) {
+	f, err := os.OpenFile(socket+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the notify socket: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another lxcfs-nri supervise has %s: stop that one, or choose another --run-dir (and --mountpoint)", socket)
+		}
+		return nil, fmt.Errorf("lock the notify socket %s: %w", socket, err)
+	}
+	return f, nil
 }
 
 // Serve takes messages until Close.
@@ -174,5 +197,5 @@ func (k *Keeper) Close() error {
 		f.file.Close()
 	}
 	k.files = nil
-	return k.conn.Close()
+	return errors.Join(k.conn.Close(), k.lock.Close())
 }
