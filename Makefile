@@ -64,6 +64,10 @@ compat: ## write docs/compatibility.md: what programs show, on cgroup v1 and v2
 		$$(command -v node >/dev/null || echo nodejs) $$(command -v java >/dev/null || echo openjdk-17-jre-headless)"
 	cd test && $(GO) run ./compat
 
+.PHONY: soak
+soak: packages-needed ## kill, starve and mistreat the daemon at length, and write docs/reliability.md (needs root)
+	cd test && $(GO) test -count=1 -timeout 20m -v ./soak -args -long -document $(CURDIR)/docs/reliability.md
+
 .PHONY: lint
 lint: ## go vet, golangci-lint, go mod tidy
 	$(GO) vet ./...

@@ -64,7 +64,7 @@ func TestHandles(t *testing.T) {
 		}
 		memory = max(memory, d.bounded(t))
 		pid := d.ready(t)
-		signal1(t, pid, unix.SIGKILL)
+		sendSignal(t, pid, unix.SIGKILL)
 		d.next(t, pid)
 	}
 	for _, h := range holders {
@@ -93,10 +93,10 @@ func TestFrozen(t *testing.T) {
 			f = freezers[(i+1)%len(freezers)]
 		}
 		pid := d.ready(t)
-		signal1(t, pid, unix.SIGSTOP)
+		sendSignal(t, pid, unix.SIGSTOP)
 		time.Sleep(20 * time.Millisecond) // all readers wait for it now
 		a.Group.Set(t, f.file, "", f.on)
-		signal1(t, pid, unix.SIGKILL)
+		sendSignal(t, pid, unix.SIGKILL)
 		within(t, "the container is frozen", func() error {
 			state, err := os.ReadFile(a.Group.File(f.state))
 			if err == nil && string(state) != f.is {
@@ -138,10 +138,10 @@ func TestDeleted(t *testing.T) {
 		removeGroup(t, c)
 		within(t, "its files end", func() error {
 			_, err := unix.Pread(int(kept.Fd()), make([]byte, 100), 0)
-			if err == nil || !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("a read gives %v", err)
+			if errors.Is(err, unix.ESRCH) {
+				return nil
 			}
-			return nil
+			return fmt.Errorf("a read is not told of it: %w", err)
 		})
 	}
 	memory := d.bounded(t)

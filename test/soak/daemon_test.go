@@ -179,7 +179,7 @@ func (d *daemon) serving(t *testing.T) int {
 		if err != nil {
 			continue // a thread that has ended
 		}
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(f); err == nil && procStat(t, pid, 3) != "Z" {
 				return pid
 			}
@@ -218,15 +218,15 @@ func (d *daemon) ready(t *testing.T) int {
 	return pid
 }
 
-func signal1(t *testing.T, pid int, s unix.Signal) {
+func sendSignal(t *testing.T, pid int, s unix.Signal) {
 	t.Helper()
 	if err := unix.Kill(pid, s); err != nil && !errors.Is(err, unix.ESRCH) {
 		t.Fatal(err)
 	}
 }
 
-// memory is what a process uses, now and at most, in bytes.
-func memory(t *testing.T, pid int) (now, most int64) {
+// memoryOf is what a process uses, now and at most, in bytes.
+func memoryOf(t *testing.T, pid int) (now, most int64) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -249,8 +249,12 @@ func memory(t *testing.T, pid int) (now, most int64) {
 // bounded checks how much memory the daemon has used, and gives it.
 func (d *daemon) bounded(t *testing.T) int64 {
 	t.Helper()
-	pid := d.ready(t)
-	_, most := memory(t, pid)
+	return boundedOf(t, d.ready(t))
+}
+
+func boundedOf(t *testing.T, pid int) int64 {
+	t.Helper()
+	_, most := memoryOf(t, pid)
 	if most == 0 || most > mostMemory {
 		t.Errorf("the daemon has used %d MiB, at most %d are promised", most>>20, mostMemory>>20)
 	}

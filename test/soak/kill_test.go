@@ -19,7 +19,7 @@ func two(t *testing.T) (d *daemon, a, b *container) {
 func (d *daemon) startTime(t *testing.T) time.Duration {
 	t.Helper()
 	before := d.ready(t)
-	signal1(t, before, unix.SIGKILL)
+	sendSignal(t, before, unix.SIGKILL)
 	begin := time.Now()
 	for pid := before; pid == before; {
 		s, err := d.Status(setup.ctx)
@@ -51,7 +51,7 @@ func TestKills(t *testing.T) {
 	pid := d.ready(t)
 	for range setup.kills {
 		anyMoment(start)
-		signal1(t, pid, unix.SIGKILL)
+		sendSignal(t, pid, unix.SIGKILL)
 		pid = d.next(t, pid)
 	}
 	d.bounded(t)
@@ -67,13 +67,13 @@ func TestStopped(t *testing.T) {
 	for i := range setup.stops {
 		pid := d.ready(t)
 		time.Sleep(rand.N(50 * time.Millisecond))
-		signal1(t, pid, unix.SIGSTOP)
+		sendSignal(t, pid, unix.SIGSTOP)
 		time.Sleep(rand.N(300 * time.Millisecond))
 		if i%2 == 0 {
-			signal1(t, pid, unix.SIGKILL)
+			sendSignal(t, pid, unix.SIGKILL)
 			d.next(t, pid)
 		} else {
-			signal1(t, pid, unix.SIGCONT)
+			sendSignal(t, pid, unix.SIGCONT)
 		}
 	}
 	memory := d.bounded(t)

@@ -19,7 +19,7 @@ import (
 
 var (
 	long     = flag.Bool("long", false, "the sizes of make soak")
-	document = flag.String("document", "", "Markdown `file` that has the measured table written between its markers")
+	document = flag.String("document", "", "Markdown `file` that gets the measured table, between its markers")
 )
 
 // sizes are how much of each is done.

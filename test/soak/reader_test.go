@@ -39,7 +39,8 @@ type reading struct {
 	Threads  int
 	Pause    time.Duration // between two texts
 	MemTotal uint64        // as meminfo must show
-	// MayEnd says that the container may end meanwhile: ESRCH is an answer then.
+	// MayEnd says that the container may end meanwhile: ESRCH is an answer then, and
+	// ENOENT when its folder is opened later.
 	MayEnd bool
 }
 
@@ -56,9 +57,6 @@ type seen struct {
 	P50, P99, Longest, Elapsed time.Duration
 	Examples                   []string
 }
-
-// errEnded says that the container is gone, which is no failure then.
-var errEnded = errors.New("the container ended")
 
 // thread is one of a reader's.
 type thread struct {
@@ -151,7 +149,7 @@ func (s *seen) add(o seen) {
 	s.Ended += o.Ended
 	s.Refused += o.Refused
 	s.Micros = append(s.Micros, o.Micros...)
-	s.Examples = append(s.Examples, o.Examples[:min(len(o.Examples), 5)]...)
+	s.Examples = append(s.Examples, o.Examples...)
 }
 
 // times works out how long calls took.
@@ -165,7 +163,7 @@ func (s *seen) times() {
 }
 
 func (t *thread) run() {
-	for i := 0; !t.stop.Load(); i++ {
+	for i := 0; i == 0 || !t.stop.Load(); i++ {
 		file := t.Files[i%len(t.Files)]
 		text, err := t.text(file, i)
 		switch {
@@ -173,14 +171,14 @@ func (t *thread) run() {
 			t.Texts++
 			if err := t.check(file, text); err != nil {
 				t.Torn++
-				t.Examples = slices.Insert(t.Examples, 0, fmt.Sprintf("%s: torn: %v", t.Way, err))
+				t.example(t.Torn, "%s: torn: %v", t.Way, err)
 			}
-		case t.MayEnd && errors.Is(err, unix.ESRCH):
+		case t.MayEnd && (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)):
 			t.Ended++
 			time.Sleep(time.Millisecond)
 		default:
 			t.Failed++
-			t.Examples = append(t.Examples, fmt.Sprintf("%s: %s below %s: %v", t.Way, file, t.Root, err))
+			t.example(t.Failed, "%s: %s below %s: %v", t.Way, file, t.Root, err)
 			time.Sleep(time.Millisecond)
 		}
 		if t.Pause > 0 {
@@ -189,6 +187,13 @@ func (t *thread) run() {
 	}
 	for _, fd := range t.kept {
 		unix.Close(fd) //nolint:errcheck // only read
+	}
+}
+
+// example keeps the first few of what goes wrong in one way.
+func (t *thread) example(times int, format string, args ...any) {
+	if times <= 3 {
+		t.Examples = append(t.Examples, fmt.Sprintf(format, args...))
 	}
 }
 

@@ -30,7 +30,7 @@ type readerProcess struct {
 type command func(name string, args ...string) *exec.Cmd
 
 // start starts a reader.
-func (r *readers) start(t *testing.T, in command, rs ...reading) *readerProcess {
+func (r *readers) start(t *testing.T, in command, rs ...reading) {
 	t.Helper()
 	arg, err := json.Marshal(rs)
 	if err != nil {
@@ -58,7 +58,6 @@ func (r *readers) start(t *testing.T, in command, rs ...reading) *readerProcess 
 			p.cmd.Wait()         //nolint:errcheck // ended by a signal
 		}
 	})
-	return p
 }
 
 // stop has them end, and gives what all have seen.

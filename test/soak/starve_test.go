@@ -85,7 +85,7 @@ func TestNoSpace(t *testing.T) {
 	pid := d.ready(t)
 	for range setup.full {
 		anyMoment(start)
-		signal1(t, pid, unix.SIGKILL)
+		sendSignal(t, pid, unix.SIGKILL)
 		pid = d.next(t, pid)
 	}
 	memory := d.bounded(t)

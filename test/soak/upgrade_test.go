@@ -36,7 +36,7 @@ func TestUpgrade(t *testing.T) {
 	pid := d.ready(t)
 	for i := range setup.upgrades {
 		link(builds[(i+1)%2])
-		signal1(t, d.PID(), unix.SIGHUP)
+		sendSignal(t, d.PID(), unix.SIGHUP)
 		d.next(t, pid)
 		pid = d.ready(t)
 		s, err := d.Status(setup.ctx)
