@@ -24,9 +24,11 @@ import (
 // and one that is cut short, by a kill or a full file system, does not.
 type Journal struct {
 	name string
+	head journalHead
 	file *os.File
 	size int64 // written
 	room int64 // given to the file
+	tidy int64 // the size at which the file is written anew
 	live map[uint32]journalLine
 	// gone are the numbers of ended views, by slot.
 	gone map[uint32]uint32
@@ -38,7 +40,9 @@ const (
 	// journalRoom is asked for ahead, so that a full file system is noticed
 	// long before a container is lost: some hundreds of lines.
 	journalRoom = 256 << 10
-	maxJournal  = 64 << 20
+	// firstTidy is far more than the lines of all containers that most nodes have.
+	firstTidy  = 1 << 20
+	maxJournal = 64 << 20
 )
 
 type journalHead struct {
@@ -62,12 +66,14 @@ func OpenJournal(name string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the list of containers: %w", err)
 	}
-	head := journalHead{Version: journalVersion, Boot: strings.TrimSpace(string(boot))}
-	if err := j.read(head); err != nil {
+	j.head = journalHead{Version: journalVersion, Boot: strings.TrimSpace(string(boot))}
+	if err := j.read(j.head); err != nil {
 		return nil, fmt.Errorf("keep the list of containers in %s: %w", name, err)
 	}
-	if err := j.begin(head); err != nil {
-		return nil, fmt.Errorf("keep the list of containers in %s: %w", name, err)
+	if err := j.rewrite(); err != nil {
+		if err := j.goOn(err); err != nil {
+			return nil, fmt.Errorf("keep the list of containers in %s: %w", name, err)
+		}
 	}
 	return j, nil
 }
@@ -132,55 +138,67 @@ func (j *Journal) note(l journalLine) {
 	}
 	if CheckID(l.Container.ID) == nil {
 		j.live[l.Number] = l
+		delete(j.gone, l.Number%slots)
 	}
 }
 
-// begin writes a file that holds only what counts, in the place of the old one.
-// On a full file system the old one goes on.
-func (j *Journal) begin(head journalHead) error {
-	for n := range j.live {
-		delete(j.gone, n%slots)
-	}
+// rewrite writes a file that holds only what counts, in the place of the old one.
+// Where that can't be done the old one stays.
+func (j *Journal) rewrite() error {
 	var b bytes.Buffer
-	lines := []any{head}
+	e := json.NewEncoder(&b)
+	err := e.Encode(j.head)
 	for _, l := range j.live {
-		lines = append(lines, l)
+		err = errors.Join(err, e.Encode(l))
 	}
 	for _, n := range j.gone {
-		lines = append(lines, journalLine{Number: n, Gone: true})
-	}
-	e := json.NewEncoder(&b)
-	for _, l := range lines {
-		if err := e.Encode(l); err != nil {
-			return err
-		}
-	}
-	f, err := os.CreateTemp(filepath.Dir(j.name), ".containers-")
-	if err == nil {
-		if _, err = f.Write(b.Bytes()); err == nil {
-			err = os.Rename(f.Name(), j.name)
-		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()), f.Close())
-		}
+		err = errors.Join(err, e.Encode(journalLine{Number: n, Gone: true}))
 	}
 	if err != nil {
-		old, openErr := os.OpenFile(j.name, os.O_WRONLY|unix.O_NOFOLLOW, 0)
-		if openErr != nil {
-			return err
-		}
-		f, j.last = old, err // whose last line may be cut short
+		return err
 	}
-	j.file = f
+	f, err := os.CreateTemp(filepath.Dir(j.name), ".containers-")
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(b.Bytes()); err == nil {
+		err = os.Rename(f.Name(), j.name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()), f.Close())
+	}
+	if j.file != nil {
+		j.file.Close()
+	}
+	j.file, j.last, j.size, j.room = f, nil, int64(b.Len()), int64(b.Len())
+	j.tidy = max(firstTidy, 4*j.size)
+	return nil
+}
+
+// goOn appends to the old file, where a new one could not be written.
+func (j *Journal) goOn(why error) error {
+	f, err := os.OpenFile(j.name, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return why
+	}
+	j.file, j.last = f, why // its last line may be cut short
 	j.size, err = f.Seek(0, io.SeekEnd)
-	j.room = j.size
+	j.room, j.tidy = j.size, max(firstTidy, 2*j.size)
 	return err
 }
 
-// write appends a line. It is one write: a kill leaves it whole or out.
+// write appends a line. It is one write: a kill leaves it whole or out. Now and
+// then what has been overtaken is left out of the file.
 func (j *Journal) write(l journalLine) error {
 	if j == nil {
 		return nil
+	}
+	j.note(l)
+	if j.size >= j.tidy {
+		if j.rewrite() == nil {
+			return nil
+		}
+		j.tidy = 2 * j.size
 	}
 	b, err := json.Marshal(l)
 	if err != nil {

@@ -109,7 +109,6 @@ func (r *Registry) restore() {
 		r.byID[l.Container.ID] = v
 		r.byNumber[n%slots].Store(v)
 	}
-	j.live, j.gone = nil, nil // of no use any more
 }
 
 // note writes a line of the journal. Where that fails, files are served all the
