@@ -1,4 +1,11 @@
 package fusefs
 
+import "github.com/hanwen/go-fuse/v2/fuse"
+
 // Slot is where a worker's request is.
 func (s *Shared) Slot(n int) []byte { return s.slot(n) }
+
+// Protocol is what answers requests, without a device.
+func (fs *FileSystem) Protocol(shared *Shared) *fuse.ProtocolServer {
+	return fs.connect("", -1, shared).loop.server
+}
