@@ -225,25 +225,19 @@ func sendSignal(t *testing.T, pid int, s unix.Signal) {
 	}
 }
 
-// memoryOf is what a process uses, now and at most, in bytes.
-func memoryOf(t *testing.T, pid int) (now, most int64) {
+// memoryOf is the most that a process has used, in bytes.
+func memoryOf(t *testing.T, pid int) int64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		for key, into := range map[string]*int64{"VmRSS:": &now, "VmHWM:": &most} {
-			if f[0] == key {
-				if *into, err = strconv.ParseInt(f[1], 10, 64); err != nil {
-					t.Fatal(err)
-				}
-				*into <<= 10
-			}
-		}
+	var kb int64
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	if _, err := fmt.Sscanf(rest, "%d kB", &kb); err != nil {
+		t.Fatalf("the memory of process %d: %v: %q", pid, err, b)
 	}
-	return now, most
+	return kb << 10
 }
 
 // bounded checks how much memory the daemon has used, and gives it.
@@ -254,7 +248,7 @@ func (d *daemon) bounded(t *testing.T) int64 {
 
 func boundedOf(t *testing.T, pid int) int64 {
 	t.Helper()
-	_, most := memoryOf(t, pid)
+	most := memoryOf(t, pid)
 	if most == 0 || most > mostMemory {
 		t.Errorf("the daemon has used %d MiB, at most %d are promised", most>>20, mostMemory>>20)
 	}

@@ -52,7 +52,7 @@ func TestKilledOnce(t *testing.T) {
 	})
 	theirs := inBox(t, lx.Dir, 0)
 	time.Sleep(before)
-	_, memory = memoryOf(t, lx.PID())
+	memory = memoryOf(t, lx.PID())
 	sendSignal(t, lx.PID(), unix.SIGKILL)
 	time.Sleep(after)
 	s := theirs.stop(t)
