@@ -95,6 +95,14 @@ func rigIn(dir string) *Rig {
 	}
 }
 
+// NewFolder makes a folder for daemons that are started without a rig. Where this
+// process is killed, Sweep removes it.
+func NewFolder() (string, error) { return newFolder() }
+
+// RemoveFolder ends the daemons in such a folder, whatever their state, and removes
+// it with what is mounted there.
+func RemoveFolder(dir string) error { return rigIn(dir).remove() }
+
 // newFolder makes the folder of a rig. Its path must be short, for sockets,
 // and programs must be allowed to run there, since the containers' files are
 // in it.

@@ -146,7 +146,7 @@ func TestDeleted(t *testing.T) {
 	}
 	memory := d.bounded(t)
 	s := theirs.stop(t)
-	if s.Failed+s.Torn+s.Hung > 0 || s.Ended == 0 {
+	if s.Failed+s.Torn+s.Hung > 0 || s.Ended == 0 || s.Texts == 0 {
 		t.Errorf("%d failed, %d torn, %d hung, %d told of the end:\n%s", s.Failed, s.Torn, s.Hung, s.Ended, s.examples())
 	}
 	results.add(setup.groups, "the container's group removed under its readers", s, memory)

@@ -71,10 +71,13 @@ func run(m *testing.M) (code int, err error) {
 	if err := rig.Prerequisites(ctx, rig.Options{Log: os.Stderr}); err != nil {
 		return 1, err
 	}
-	if setup.dir, err = os.MkdirTemp("", "lxn-soak"); err != nil {
+	if err := rig.Sweep(os.Stderr); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(setup.dir)) }()
+	if setup.dir, err = rig.NewFolder(); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, rig.RemoveFolder(setup.dir)) }()
 	if setup.binary, err = rig.BuildProduct(ctx, filepath.Join(setup.dir, "bin"), os.Stderr); err != nil {
 		return 1, err
 	}

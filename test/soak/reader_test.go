@@ -20,6 +20,9 @@ import (
 // what it has seen.
 const readerArgument = "soak-reader"
 
+// readingLine is what it says once it reads.
+const readingLine = "reading\n"
+
 // hungAfter is when a read that has not ended counts as hung.
 const hungAfter = 10 * time.Second
 
@@ -78,7 +81,7 @@ func beReader(arg string) error {
 	}
 	var stop atomic.Bool
 	var all []*thread
-	var wg sync.WaitGroup
+	var wg, begun sync.WaitGroup
 	for _, r := range rs {
 		if len(r.Files) == 0 {
 			r.Files = allFiles
@@ -86,14 +89,17 @@ func beReader(arg string) error {
 		for range r.Threads {
 			t := &thread{reading: r, checker: checker{memTotal: r.MemTotal}, buf: make([]byte, 64<<10), kept: map[string]int{}, stop: &stop}
 			all = append(all, t)
+			begun.Add(1)
 			wg.Go(func() {
-				t.run()
+				t.run(begun.Done)
 				t.done.Store(true)
 			})
 		}
 	}
 	ended := make(chan struct{})
 	go func() {
+		begun.Wait()
+		fmt.Fprint(os.Stdout, readingLine)
 		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is what counts
 		stop.Store(true)
 		wg.Wait()
@@ -162,7 +168,7 @@ func (s *seen) times() {
 	s.P50, s.P99, s.Longest = at(len(s.Micros)/2), at(len(s.Micros)*99/100), at(len(s.Micros)-1)
 }
 
-func (t *thread) run() {
+func (t *thread) run(begun func()) {
 	for i := 0; i == 0 || !t.stop.Load(); i++ {
 		file := t.Files[i%len(t.Files)]
 		text, err := t.text(file, i)
@@ -180,6 +186,9 @@ func (t *thread) run() {
 			t.Failed++
 			t.example(t.Failed, "%s: %s below %s: %v", t.Way, file, t.Root, err)
 			time.Sleep(time.Millisecond)
+		}
+		if i == 0 {
+			begun()
 		}
 		if t.Pause > 0 {
 			time.Sleep(t.Pause)

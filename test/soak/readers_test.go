@@ -1,9 +1,11 @@
 package soak
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -21,15 +23,16 @@ type readers struct {
 }
 
 type readerProcess struct {
-	cmd      *exec.Cmd
-	in       io.Closer
-	out, err bytes.Buffer
+	cmd *exec.Cmd
+	in  io.Closer
+	out *bufio.Reader
+	err bytes.Buffer
 }
 
 // command makes a command that runs among a container's processes.
 type command func(name string, args ...string) *exec.Cmd
 
-// start starts a reader.
+// start starts a reader, and returns when each of its threads has read a text.
 func (r *readers) start(t *testing.T, in command, rs ...reading) {
 	t.Helper()
 	arg, err := json.Marshal(rs)
@@ -41,7 +44,12 @@ func (r *readers) start(t *testing.T, in command, rs ...reading) {
 		t.Fatal(err)
 	}
 	p := &readerProcess{cmd: in(exe, readerArgument, string(arg))}
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	p.cmd.Stderr = &p.err
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.out = bufio.NewReader(out)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +66,15 @@ func (r *readers) start(t *testing.T, in command, rs ...reading) {
 			p.cmd.Wait()         //nolint:errcheck // ended by a signal
 		}
 	})
+	if err := out.(*os.File).SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := p.out.ReadString('\n'); err != nil || line != readingLine {
+		t.Fatalf("a reader does not begin: %q, %v: %s", line, err, &p.err)
+	}
+	if err := out.(*os.File).SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stop has them end, and gives what all have seen.
@@ -71,13 +88,10 @@ func (r *readers) stop(t *testing.T) seen {
 		p.in.Close()
 	}
 	for _, p := range r.all {
-		if err := p.cmd.Wait(); err != nil {
-			t.Errorf("a reader: %v: %s", err, &p.err)
-			continue
-		}
 		var s seen
-		if err := json.Unmarshal(p.out.Bytes(), &s); err != nil {
-			t.Errorf("a reader tells %.100q: %v", &p.out, err)
+		told := json.NewDecoder(p.out).Decode(&s)
+		if err := errors.Join(told, p.cmd.Wait()); err != nil {
+			t.Errorf("a reader: %v: %s", err, &p.err)
 			continue
 		}
 		r.sum.add(s)
