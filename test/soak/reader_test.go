@@ -100,7 +100,7 @@ func beReader(arg string) error {
 	go func() {
 		begun.Wait()
 		os.Stdout.WriteString(readingLine) //nolint:errcheck // the test waits for it
-		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is what counts
+		io.Copy(io.Discard, os.Stdin)      //nolint:errcheck // its end is what counts
 		stop.Store(true)
 		wg.Wait()
 		close(ended)
