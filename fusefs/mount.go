@@ -4,16 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"log"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
 // fsName is the file system's name, of which the mount table has more.
@@ -59,6 +63,7 @@ func (fs *FileSystem) Mount(dir string, shared *Shared) (*Conn, error) {
 	if err := clearMountpoint(dir, fs.log); err != nil {
 		return nil, err
 	}
+	sweep(dir, fs.log)
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
@@ -168,6 +173,34 @@ func clearMountpoint(dir string, log *slog.Logger) error {
 		}
 	}
 	return fmt.Errorf("%s has many stale mounts: umount -l %s until none is left", dir, dir)
+}
+
+// sweep removes what container runtimes have made at a mount point where nothing
+// was mounted, as after a reboot: for a mount whose source is missing Docker makes
+// an empty directory, which would be in the way of a file of that name whenever
+// nothing is mounted. What holds anything stays.
+func sweep(dir string, log *slog.Logger) {
+	for _, top := range []string{"proc", "sys", view.ContainersDir} {
+		var left []string
+		filepath.WalkDir(filepath.Join(dir, top), func(name string, e iofs.DirEntry, err error) error { //nolint:errcheck // what can't be read stays
+			if err != nil {
+				return iofs.SkipDir
+			}
+			if info, err := e.Info(); err == nil && (e.IsDir() || info.Mode().IsRegular() && info.Size() == 0) {
+				left = append(left, name)
+			}
+			return nil
+		})
+		removed := 0
+		for _, name := range slices.Backward(left) {
+			if os.Remove(name) == nil {
+				removed++
+			}
+		}
+		if removed > 0 {
+			log.Warn("removed what was left at the mount point, by who looked for files while nothing was mounted", "below", filepath.Join(dir, top), "entries", removed)
+		}
+	}
 }
 
 // mountedOn gives the type of the file system mounted on exactly dir, "" for none.
