@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -122,14 +123,16 @@ func TestDeleted(t *testing.T) {
 		all = append(all, newContainer(t, fmt.Sprint("ends-", i), 64<<20))
 	}
 	d := supervised(t, newFolder(t), all...)
-	others, theirs := busy(t, d, a, b), &readers{}
+	others := busy(t, d, a, b)
+	var s seen
 	for _, c := range all[2:] {
+		theirs := &readers{}
 		kept, err := os.Open(filepath.Join(d.root(c), "proc/meminfo"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer kept.Close()
-		theirs.start(t, b.Group.Command,
+		theirs.start(t, exec.Command,
 			reading{Way: wayOpen, Root: d.root(c), Threads: 1, MemTotal: c.memTotal, MayEnd: true},
 			reading{Way: wayPread, Root: d.root(c), Threads: 1, MemTotal: c.memTotal, MayEnd: true, Pause: time.Millisecond},
 		)
@@ -143,9 +146,10 @@ func TestDeleted(t *testing.T) {
 			}
 			return fmt.Errorf("a read is not told of it: %w", err)
 		})
+		s.add(theirs.stop(t))
 	}
+	s.times()
 	memory := d.bounded(t)
-	s := theirs.stop(t)
 	if s.Failed+s.Torn+s.Hung > 0 || s.Ended == 0 || s.Texts == 0 {
 		t.Errorf("%d failed, %d torn, %d hung, %d told of the end:\n%s", s.Failed, s.Torn, s.Hung, s.Ended, s.examples())
 	}
