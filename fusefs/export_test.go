@@ -9,3 +9,6 @@ func (s *Shared) Slot(n int) []byte { return s.slot(n) }
 func (fs *FileSystem) Protocol(shared *Shared) *fuse.ProtocolServer {
 	return fs.connect("", -1, shared).loop.server
 }
+
+// Reply makes the answer to a request.
+var Reply = reply

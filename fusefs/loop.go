@@ -224,13 +224,32 @@ func (l *loop) answer(in, out []byte) {
 	if (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode == opInit {
 		l.shared.keepInit(in)
 	}
-	n, status := l.server.HandleRequest([][]byte{in}, [][]byte{out})
-	if n > 0 && status.Ok() {
+	if n := reply(l.server, in, out); n > 0 {
 		// ENOENT: the reader was killed meanwhile. Other errors leave the
 		// request to the kernel, which ends it with the connection.
 		unix.Write(l.fd, out[:n]) //nolint:errcheck // nobody is left to tell
 	}
 	l.served.Add(1)
+}
+
+// reply makes the answer to a request, 0 bytes for one that wants none. Whatever
+// goes wrong is an answer, too: who is not answered waits for ever.
+func reply(server *fuse.ProtocolServer, in, out []byte) (n int) {
+	failed := func(status fuse.Status) int {
+		h := (*fuse.OutHeader)(unsafe.Pointer(&out[0]))
+		*h = fuse.OutHeader{Length: uint32(unsafe.Sizeof(*h)), Status: -int32(status), Unique: (*fuse.InHeader)(unsafe.Pointer(&in[0])).Unique}
+		return int(h.Length)
+	}
+	defer func() {
+		if recover() != nil { // outside of go-fuse's own guard
+			n = failed(fuse.EIO)
+		}
+	}()
+	n, status := server.HandleRequest([][]byte{in}, [][]byte{out})
+	if !status.Ok() {
+		return failed(status)
+	}
+	return n
 }
 
 // wake has the watch run.
