@@ -18,6 +18,7 @@ import (
 // Machine is a running machine. It runs one script at a time.
 type Machine struct {
 	dir    string
+	root   string // of the host, that is the machine's; empty: all of it
 	qemu   *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
@@ -26,6 +27,9 @@ type Machine struct {
 	dead   bool
 	closed bool
 }
+
+// HostDir is where a machine with a Release has the host's files.
+const HostDir = "/host"
 
 // ExitError is the exit status of a script that failed.
 type ExitError int
@@ -45,6 +49,11 @@ func Start(ctx context.Context, o Options) (m *Machine, err error) {
 		return nil, err
 	}
 	m = &Machine{stop: func() error { return nil }}
+	if o.Release != "" {
+		if m.root, err = prepareRelease(ctx, o.Release, o.Log); err != nil {
+			return nil, err
+		}
+	}
 	if m.dir, err = os.MkdirTemp("", "lxn-vm-"); err != nil {
 		return nil, fmt.Errorf("make the machine's folder: %w", err)
 	}
@@ -98,12 +107,16 @@ func (m *Machine) start(ctx context.Context, e emulator, img image, memory int) 
 
 // arguments of QEMU.
 func (m *Machine) arguments(e emulator, img image, socket string, memory int) []string {
+	var root string
+	if m.root != "" {
+		root = " vm.root=" + m.root + " systemd.unit=vm.target systemd.show_status=0 systemd.firstboot=off"
+	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
 		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
 		"-kernel", img.kernel, "-initrd", filepath.Join(m.dir, "initramfs"),
 		// What is off only costs seconds of start here: self tests, certificates, mitigations.
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted,load_system_certificate_list apparmor=0",
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted,load_system_certificate_list apparmor=0" + root,
 		"-serial", "file:" + m.console(), "-chardev", "stdio,id=c0,signal=off",
 		"-device", "virtio-serial-pci", "-device", "virtconsole,chardev=c0",
 		"-drive", "file=" + filepath.Join(m.dir, "disk") + ",if=none,id=disk,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
@@ -127,7 +140,7 @@ const maxScript = 4000
 // Run runs a script in this process' working directory with the shell, copies
 // what it writes to out, and waits until it ends. With the context the machine ends.
 func (m *Machine) Run(ctx context.Context, script string, out io.Writer) error {
-	job, err := environment()
+	job, err := m.environment()
 	if err != nil {
 		return err
 	}
@@ -156,10 +169,13 @@ func (m *Machine) Run(ctx context.Context, script string, out io.Writer) error {
 }
 
 // environment has the parts of this process' that programs go by.
-func environment() (string, error) {
+func (m *Machine) environment() (string, error) {
 	wd, err := os.Getwd()
 	if err != nil {
 		return "", err
+	}
+	if m.root != "" {
+		wd = filepath.Join(HostDir, wd)
 	}
 	var job strings.Builder
 	// The root is an overlay, on which there can be no second one.

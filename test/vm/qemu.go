@@ -71,32 +71,9 @@ func findEmulator(ctx context.Context, log io.Writer) (emulator, error) {
 // newer is the Debian release whose QEMU serves where the machine's is too old.
 const newer = "trixie"
 
-// fetchQEMU unpacks QEMU with all that it needs, down to the C library, from
-// where this machine has its own Debian packages. Nothing is installed: apt has
-// a state of its own, in which there are no packages.
-const fetchQEMU = `
-set -e
-release=$0 dir=$1
-from=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
-[ -n "$from" ] || { echo "apt knows no archive of Debian, only Debian has $release"; exit 1; }
-mkdir -p apt/lists/partial apt/archives/partial root
-: >apt/status
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $release main" >apt/sources.list
-cat >apt/conf <<EOF
-Dir::Etc::sourcelist "$PWD/apt/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State "$PWD/apt";
-Dir::State::status "$PWD/apt/status";
-Dir::Cache "$PWD/apt";
-APT::Architecture "amd64";
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-EOF
-export APT_CONFIG=$PWD/apt/conf
-apt-get -qq update
+// fetchQEMU unpacks QEMU with all that it needs, down to the C library.
+// Nothing is installed.
+const fetchQEMU = aptState + `
 apt-get -qq -y --download-only install qemu-system-x86
 for p in apt/archives/*.deb; do dpkg-deb -x "$p" root; done
 rm -rf apt root/usr/share/doc root/usr/share/locale root/usr/share/man

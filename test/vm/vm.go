@@ -22,6 +22,9 @@ import (
 type Options struct {
 	Kernel string // "6.12" or "6.1"; empty: 6.12
 	Memory int    // in MiB; 0: 2048
+	// Release of Debian that the machine has for its root, with systemd as PID 1:
+	// "bookworm" (252) or "trixie" (257). Empty: the host's root, without systemd.
+	Release string
 	// Log gets one line per step, for a human; nil discards them.
 	Log io.Writer
 }

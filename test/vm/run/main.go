@@ -18,6 +18,7 @@ import (
 func main() {
 	var o vm.Options
 	flag.StringVar(&o.Kernel, "kernel", "6.12", "version, `6.12` or 6.1")
+	flag.StringVar(&o.Release, "release", "", "Debian release with systemd, `bookworm` or trixie, in place of the host's root")
 	flag.IntVar(&o.Memory, "memory", 2048, "in `MiB`")
 	flag.Parse()
 	o.Log = os.Stderr
