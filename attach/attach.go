@@ -113,7 +113,7 @@ func (p *process) plan(fsType string, m Mount) (change, error) {
 		return change{target: m.Target, mount: &m}, nil
 	}
 	top := on[len(on)-1]
-	if !ours(fsType, top) || top.FSType != fsType || !p.dead(m.Target) {
+	if !ours(fsType, top) || top.FSType != fsType || !p.dead(top) {
 		return none, nil
 	}
 	// A dead one may lie on another.
@@ -196,12 +196,15 @@ const (
 	patienceIn = 10 * time.Second
 )
 
-// dead says that the daemon of the FUSE file at a target is no more. One that
-// does not answer is not dead.
-func (p *process) dead(target string) bool {
+// dead says that the daemon of a FUSE file is no more. One that does not answer
+// is not dead.
+func (p *process) dead(m *mountinfo.Info) bool {
+	if mountedHere(m) {
+		return false
+	}
 	answer := make(chan error, 1)
 	go func() {
-		fd, err := p.resolve(target)
+		fd, err := p.resolve(m.Mountpoint)
 		if err != nil {
 			answer <- err
 			return

@@ -97,7 +97,7 @@ func (h *healing) isDead(p *process, m *mountinfo.Info) bool {
 	if known || p.stuck {
 		return dead
 	}
-	dead = p.dead(m.Mountpoint)
+	dead = p.dead(m)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dead[device] = dead
