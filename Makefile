@@ -18,7 +18,7 @@ PACKAGES := runc crun procps sysstat util-linux busybox-static gcc libc6-dev \
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/lxcfs-nri, one static file
@@ -44,14 +44,20 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== counts of allocations, which hold without it"
 	$(GO) test -count=1 -run Allocate ./view
 	@echo "== end to end, with a containerd built from source"
-	cd test && $(GO) test -p 1 -count=1 -timeout 30m $$($(GO) list ./... | grep -v '/vm$$')
+	cd test && $(GO) test -p 1 -count=1 -timeout 30m $$($(GO) list ./... | grep -vE '/(vm|systemd)$$')
 	@$(MAKE) --no-print-directory test-vm
+	@echo "== the unit, with systemd 252"
+	cd test && $(GO) test -count=1 -timeout 20m ./systemd
 
 # With -v, so that what is going on is told meanwhile.
 .PHONY: test-vm
 test-vm: packages-needed ## of these, those on cgroup v2 in a virtual machine; KERNEL=6.1: on an older kernel
 	@echo "== on cgroup v2, in a virtual machine with kernel $(KERNEL)"
 	cd test && $(GO) test -v -count=1 -timeout 40m ./vm -kernel $(KERNEL)
+
+.PHONY: test-systemd
+test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, an upgrade, stops
+	cd test && $(GO) test -v -count=1 -timeout 60m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
 
 .PHONY: bench
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
