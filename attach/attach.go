@@ -31,6 +31,10 @@ func Ensure(pid int, fsType string, mounts []Mount) (made int, err error) {
 		return 0, err
 	}
 	defer p.close()
+	return p.ensure(fsType, mounts)
+}
+
+func (p *process) ensure(fsType string, mounts []Mount) (made int, err error) {
 	var todo []change
 	var errs []error
 	for _, m := range mounts {
@@ -102,8 +106,8 @@ type change struct {
 // plan says what a mount needs; nothing where it is there, or must not be.
 func (p *process) plan(fsType string, m Mount) (change, error) {
 	none := change{}
-	if !path.IsAbs(m.Target) || path.Clean(m.Target) != m.Target || m.Target == "/" || strings.ContainsRune(m.Target, 0) {
-		return none, fmt.Errorf("attach to %.80q: not a clean absolute path", m.Target)
+	if err := checkPath(m.Target); err != nil {
+		return none, fmt.Errorf("attach to %.80q: %w", m.Target, err)
 	}
 	on := p.at(m.Target)
 	if len(on) == 0 {
@@ -121,6 +125,14 @@ func (p *process) plan(fsType string, m Mount) (change, error) {
 		target: m.Target, mount: &m,
 		remove: onTop(on, func(m *mountinfo.Info) bool { return ours(fsType, m) }),
 	}, nil
+}
+
+// checkPath refuses what leads elsewhere than it says.
+func checkPath(name string) error {
+	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsRune(name, 0) {
+		return errors.New("not a clean absolute path")
+	}
+	return nil
 }
 
 // onTop counts the mounts on one target, from the topmost down, that are meant.

@@ -38,8 +38,13 @@ var locks [64]sync.Mutex
 // open reads a process's mounts. It refuses one that has the caller's own
 // mount namespace: what is changed there is changed for the whole host.
 func open(pid int) (*process, error) {
-	p := &process{pid: pid, root: -1, ns: -1}
-	if err := p.open(); err != nil {
+	return opened(&process{pid: pid, root: -1, ns: -1}, strconv.Itoa(pid))
+}
+
+// opened reads the process's mounts, by its name in /proc.
+func opened(p *process, name string) (*process, error) {
+	pid := p.pid
+	if err := p.open(name); err != nil {
 		p.close()
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			return nil, fmt.Errorf("process %d: %w", pid, ErrGone)
@@ -49,8 +54,8 @@ func open(pid int) (*process, error) {
 	return p, nil
 }
 
-func (p *process) open() error {
-	dir, err := unix.Open("/proc/"+strconv.Itoa(p.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (p *process) open(name string) error {
+	dir, err := unix.Open("/proc/"+name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func (p *process) open() error {
 	if err := errors.Join(unix.Fstat(p.ns, &theirs), unix.Stat("/proc/self/ns/mnt", &own)); err != nil {
 		return err
 	}
-	if theirs.Dev == own.Dev && theirs.Ino == own.Ino {
+	if name != self && theirs.Dev == own.Dev && theirs.Ino == own.Ino {
 		return errors.New("it has the daemon's own mount namespace: nothing is attached to it")
 	}
 	p.lock = &locks[theirs.Ino%uint64(len(locks))]

@@ -59,6 +59,17 @@ func (a *Attacher) Start(v *view.View) {
 	}
 }
 
+// Create gives a container that is being created all files, below the
+// directory that will be its root. It returns how many were mounted.
+func (a *Attacher) Create(v *view.View, rootfs string) (made int, err error) {
+	a.setDetached(v, false)
+	mounts, err := a.mounts(v, func(*view.File) bool { return true })
+	if err != nil {
+		return 0, err
+	}
+	return attach.EnsureIn(v.Container().PID, rootfs, a.Ours.FSType, mounts)
+}
+
 // Existing gives containers that run already the files that they lack, but
 // those that were detached. Faults are logged.
 func (a *Attacher) Existing(views []*view.View) {
@@ -90,7 +101,16 @@ func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int,
 	if pid == 0 {
 		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
 	}
-	var mounts []attach.Mount
+	mounts, err := a.mounts(v, wanted)
+	if err != nil {
+		return 0, err
+	}
+	return attach.Ensure(pid, a.Ours.FSType, mounts)
+}
+
+// mounts are those that give a container its files.
+func (a *Attacher) mounts(v *view.View, wanted func(*view.File) bool) (mounts []attach.Mount, err error) {
+	c := v.Container()
 	for i := range a.Files {
 		f := &a.Files[i]
 		if !wanted(f) {
@@ -102,12 +122,12 @@ func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int,
 			if m.Source, err = v.GroupFile(f); errors.Is(err, os.ErrNotExist) {
 				continue
 			} else if err != nil {
-				return 0, err
+				return nil, err
 			}
 		}
 		mounts = append(mounts, m)
 	}
-	return attach.Ensure(pid, a.Ours.FSType, mounts)
+	return mounts, nil
 }
 
 func (a *Attacher) warn(v *view.View, err error) {
