@@ -21,8 +21,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/lxcfs-nri, one static file
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/lxcfs-nri
+build: ## build bin/lxcfs-nri and bin/lxcfs-nri-hook, static files
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: demo
 demo: ## show host and container side by side, on a real containerd (needs root)

@@ -50,12 +50,8 @@ func (a *Attacher) source(pid int, root string) string {
 // that an init in the container has given namespaces of their own.
 func (a *Attacher) belongs(pid int, id string) bool {
 	if v := a.Registry.Get(id); v != nil && v.PID() != 0 {
-		init, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", v.PID()))
-		if err != nil {
-			return false
-		}
-		if its, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err == nil && os.SameFile(init, its) {
-			return true
+		if both, err := shared(v.PID(), pid, "mnt"); err != nil || both {
+			return err == nil
 		}
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))

@@ -56,7 +56,10 @@ func Listen(runDir string, status func() Status) (*Server, error) {
 		listener: l,
 		lock:     lock,
 		mux:      mux,
-		http:     &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10},
+		http: &http.Server{
+			Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+			ConnContext: withPeer,
+		},
 	}, nil
 }
 

@@ -175,6 +175,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Files: registry.Mountable(cfg.Files.Serves), Registry: registry, Log: log,
 	}
 	ctl.Manage(attacher)
+	ctl.Hook(&control.Hooks{Policy: cfg.Policy, Attacher: attacher})
 	before := newRunning(&cfg, attacher)
 	nri = plugin.New(cfg, registry, log, plugin.Tell{Started: attacher.Start, Synchronized: before.synchronized})
 	conn, err := connect(&cfg, fusefs.New(registry, log, cfg.Files.Serves), log)
