@@ -12,7 +12,7 @@ FUZZTIME ?= 20s
 KERNEL ?= 6.12
 
 # Debian packages that the tests and the demo use on this machine.
-PACKAGES := runc crun procps sysstat util-linux busybox-static gcc libc6-dev \
+PACKAGES := runc crun podman uidmap procps sysstat util-linux busybox-static gcc libc6-dev \
 	htop python3-psutil hwloc-nox \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs
 

@@ -71,8 +71,8 @@ func BuildTools(ctx context.Context, opts Options) (Tools, error) {
 // building one takes too long.
 const BinaryVar = "LXCFS_NRI_BINARY"
 
-// BuildProduct builds lxcfs-nri from this checkout into out and returns the
-// binary's path; or that of BinaryVar.
+// BuildProduct builds lxcfs-nri from this checkout into out, with the OCI hook
+// beside it, and returns the binary's path; or that of BinaryVar.
 func BuildProduct(ctx context.Context, out string, log io.Writer) (string, error) {
 	if path := os.Getenv(BinaryVar); path != "" {
 		return path, nil
@@ -81,6 +81,6 @@ func BuildProduct(ctx context.Context, out string, log io.Writer) (string, error
 	if err != nil {
 		return "", err
 	}
-	b := gobuild.Build{Name: "lxcfs-nri", Dir: filepath.Dir(dir), Out: out, Log: log, Pkgs: []string{"./cmd/lxcfs-nri"}}
+	b := gobuild.Build{Name: "lxcfs-nri", Dir: filepath.Dir(dir), Out: out, Log: log, Pkgs: []string{"./cmd/lxcfs-nri", "./cmd/lxcfs-nri-hook"}}
 	return filepath.Join(out, "lxcfs-nri"), b.Run(ctx)
 }

@@ -59,13 +59,9 @@ func (r *Rig) importImages(ctx context.Context) error {
 // images makes an OCI archive with all images.
 func (r *Rig) images() (archive []byte, names []string, err error) {
 	a := newArchive()
-	tools := newLayer()
-	tools.etc()
-	tools.terminfo()
-	for _, name := range toolPrograms {
-		if err := tools.program(name); err != nil {
-			return nil, nil, err
-		}
+	tools, err := toolsLayer()
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := a.image(ImageTools, tools, "sleep", "infinity"); err != nil {
 		return nil, nil, err
@@ -92,6 +88,27 @@ func (r *Rig) images() (archive []byte, names []string, err error) {
 	}
 	archive, err = a.finish()
 	return archive, names, err
+}
+
+func toolsLayer() (*layer, error) {
+	l := newLayer()
+	l.etc()
+	l.terminfo()
+	for _, name := range toolPrograms {
+		if err := l.program(name); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// ToolsTar is the content of ImageTools as a tar, for other container managers.
+func ToolsTar() ([]byte, error) {
+	l, err := toolsLayer()
+	if err != nil {
+		return nil, err
+	}
+	return l.finish()
 }
 
 // annotationImageName is where containerd looks for an image's full name.

@@ -21,10 +21,10 @@ import (
 var kernel = flag.String("kernel", "6.12", "`version` of the machine's kernel, 6.12 or 6.1")
 
 // packages are the product's whose tests run on the machine.
-var packages = []string{"cgroup", "attach", "view", "fusefs", "plugin", "control", "cmd/lxcfs-nri"}
+var packages = []string{"cgroup", "attach", "view", "fusefs", "plugin", "control", "hook", "cmd/lxcfs-nri"}
 
 // suites are those of this module.
-var suites = []string{"oracle", "conform", "runtimes", "e2e"}
+var suites = []string{"oracle", "conform", "runtimes", "e2e", "podman"}
 
 // bin is a folder with all that is built here for the machine: the product and
 // tests. There it would take ten times as long.

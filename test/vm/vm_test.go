@@ -63,6 +63,12 @@ func TestConform(t *testing.T) { suite(t, "conform", "-test.run 'BareLinux|Produ
 // TestRuntimes runs containers of runc and crun.
 func TestRuntimes(t *testing.T) { suite(t, "runtimes", "-runtimes runc,crun", 5*time.Minute) }
 
+// TestPodman has crun run podman's containers. All of its tests would take
+// many minutes.
+func TestPodman(t *testing.T) {
+	suite(t, "podman", "-runtime crun -test.run '^TestRun$/^(plain|left alone|user namespace|createContainer)$'", 10*time.Minute)
+}
+
 // TestContainerd runs what is different with cgroup v2 of the tests with
 // containerd: limits of containers and pods, changes in place, pressure. All of them
 // would take many minutes.
