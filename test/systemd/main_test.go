@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,17 +153,39 @@ func since(before, after map[string]Counts) map[string]Counts {
 	return all
 }
 
+// comes waits until readers see one kind only, and checks that it stays so.
+func (n *node) comes(t *testing.T, names []string, ours bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		got := n.next(t)
+		if !slices.ContainsFunc(names, func(name string) bool { return got[name].fault(ours) != "" }) {
+			break
+		}
+	}
+	see(t, n.next(t), names, ours)
+}
+
+// fault says what is wrong with counts of which all should be whole texts of one kind.
+func (c Counts) fault(ours bool) string {
+	switch {
+	case c.Failed != 0 || c.Torn != 0 || c.Back != 0:
+		return fmt.Sprintf("%d reads failed, %d texts were torn, %d clocks went back: %s", c.Failed, c.Torn, c.Back, c.Last)
+	case ours && (c.Kernels != 0 || c.Ours == 0):
+		return fmt.Sprintf("saw the kernel's figures %d times, the container's %d times", c.Kernels, c.Ours)
+	case !ours && (c.Ours != 0 || c.Kernels == 0):
+		return fmt.Sprintf("saw the container's figures %d times, the kernel's %d times", c.Ours, c.Kernels)
+	}
+	return ""
+}
+
 // see checks that readers saw nothing but whole texts, of one kind.
 func see(t *testing.T, got map[string]Counts, names []string, ours bool) {
 	t.Helper()
 	for _, name := range names {
 		c := got[name]
 		t.Logf("%-8s %+v", name, c)
-		if c.Failed != 0 || c.Torn != 0 || c.Back != 0 {
-			t.Errorf("%s: %d reads failed, %d texts were torn, %d clocks went back: %s", name, c.Failed, c.Torn, c.Back, c.Last)
-		}
-		if ours && (c.Kernels != 0 || c.Ours == 0) || !ours && (c.Ours != 0 || c.Kernels == 0) {
-			t.Errorf("%s: saw the container's figures %d times, the kernel's %d times; want only the container's: %v", name, c.Ours, c.Kernels, ours)
+		if fault := c.fault(ours); fault != "" {
+			t.Errorf("%s: %s", name, fault)
 		}
 	}
 }

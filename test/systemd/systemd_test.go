@@ -102,8 +102,8 @@ func (n *node) stale(t *testing.T) {
 			t.Errorf("%s: no read has failed, there is nothing to heal: %+v", name, c)
 		}
 	}
-	n.run(t, present+"systemctl start lxcfs-nri\nsleep 2")
-	see(t, n.next(t), readers, true)
+	n.run(t, present+"systemctl start lxcfs-nri")
+	n.comes(t, readers, true)
 }
 
 // fails has a daemon that can't start any more: readers wait only until systemd
@@ -115,11 +115,11 @@ systemctl daemon-reload; systemctl reset-failed lxcfs-nri
 echo 'mistake: true' >>/etc/lxcfs-nri/config.yaml
 `+kill+until("systemctl --quiet is-failed lxcfs-nri")+
 		until("journalctl -u lxcfs-nri-detach | grep -q Finished"))
-	see(t, n.next(t), readers, false)
+	n.comes(t, readers, false)
 	n.run(t, `rm /run/systemd/system/lxcfs-nri.service.d/test.conf
 echo 'attachExisting: true' >/etc/lxcfs-nri/config.yaml
-systemctl daemon-reload; systemctl reset-failed lxcfs-nri; systemctl start lxcfs-nri; sleep 3`)
-	see(t, n.next(t), []string{"plain", "users"}, true)
+systemctl daemon-reload; systemctl reset-failed lxcfs-nri; systemctl start lxcfs-nri`)
+	n.comes(t, []string{"plain", "users"}, true)
 }
 
 // stop is for good, and the next start attaches to those that the runtime tells of.
@@ -131,8 +131,8 @@ func (n *node) stop(t *testing.T) {
 	if got := n.property(t, "NFileDescriptorStore"); got != "0" {
 		t.Errorf("systemd keeps %s descriptors", got)
 	}
-	see(t, n.next(t), readers, false)
-	n.run(t, "systemctl start lxcfs-nri; sleep 3")
-	see(t, n.next(t), []string{"plain", "users"}, true)
+	n.comes(t, readers, false)
+	n.run(t, "systemctl start lxcfs-nri")
+	n.comes(t, []string{"plain", "users"}, true)
 	see(t, n.next(t), []string{"volumes"}, false) // of which no runtime tells
 }

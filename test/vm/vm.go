@@ -3,9 +3,9 @@
 // read-only with a tmpfs above. Programs that were built or installed on the
 // host before the machine started are there at the same paths; what a script
 // writes is gone with the machine. With a Release it has a Debian of its own, and
-// systemd as PID 1; the host's files are in HostDir then. The processors are emulated, so no /dev/kvm
-// is needed: system calls take some four times as long as on the host, Go's
-// garbage collector twenty.
+// systemd as PID 1; the host's files are in HostDir then. The processors are
+// emulated, so no /dev/kvm is needed: system calls take some four times as long
+// as on the host, Go's garbage collector twenty.
 package vm
 
 import (
