@@ -17,6 +17,14 @@ const (
 	ThrottledHide = "hide"
 )
 
+// The values of SELinuxContext that are no context.
+const (
+	// SELinuxAuto is the context that containers may read, where SELinux is on.
+	SELinuxAuto = "auto"
+	// SELinuxNone leaves the choice to the policy of the host.
+	SELinuxNone = "none"
+)
+
 // Config is everything that can be set. Its zero value is of no use; start
 // from Default.
 type Config struct {
@@ -24,6 +32,9 @@ type Config struct {
 	Mountpoint string
 	// RunDir holds the control socket and what the next process needs to know.
 	RunDir string
+	// SELinuxContext is that of every file served: a context, SELinuxAuto or
+	// SELinuxNone.
+	SELinuxContext string
 	// NRI says how to reach the container runtime.
 	NRI NRI
 	// Log says what is logged, and how.
@@ -86,8 +97,9 @@ func (f *Files) Serves(path string) bool {
 // Default is the configuration without a file: complete, and valid.
 func Default() Config {
 	return Config{
-		Mountpoint: "/var/lib/lxcfs-nri",
-		RunDir:     "/run/lxcfs-nri",
+		Mountpoint:     "/var/lib/lxcfs-nri",
+		RunDir:         "/run/lxcfs-nri",
+		SELinuxContext: SELinuxAuto,
 		NRI: NRI{
 			Socket:      "/var/run/nri/nri.sock",
 			PluginName:  "lxcfs-nri",

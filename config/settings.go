@@ -17,6 +17,7 @@ type setting struct {
 var settings = []setting{
 	{key: "mountpoint", at: func(c *Config) any { return &c.Mountpoint }},
 	{key: "runDir", at: func(c *Config) any { return &c.RunDir }},
+	{key: "selinuxContext", at: func(c *Config) any { return &c.SELinuxContext }},
 	{key: "nri.socket", at: func(c *Config) any { return &c.NRI.Socket }},
 	{key: "nri.pluginName", at: func(c *Config) any { return &c.NRI.PluginName }},
 	{key: "nri.pluginIndex", at: func(c *Config) any { return &c.NRI.PluginIndex }},

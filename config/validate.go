@@ -23,6 +23,9 @@ var (
 	// NRI forms file names of both, and compares indices as text.
 	pluginName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 	pluginIndex = regexp.MustCompile(`^[0-9]{2}$`)
+	// It goes into the options of a mount, in quotes: user:role:type, and often a
+	// level such as s0:c1,c2 or s0-s0:c0.c1023.
+	selinuxContext = regexp.MustCompile(`^[A-Za-z0-9_.]+:[A-Za-z0-9_.]+:[A-Za-z0-9_.]+(:[A-Za-z0-9_.,:-]+)?$`)
 )
 
 // Validate checks the configuration and brings it into the form the other
@@ -43,6 +46,9 @@ func (c *Config) check(known []string) []problem {
 		}
 	}
 	found = append(found, c.checkPaths()...)
+	if s := c.SELinuxContext; s != SELinuxAuto && s != SELinuxNone && !selinuxContext.MatchString(s) {
+		found = append(found, problemf("selinuxContext", "got %s; write %s, %s, or a context such as system_u:object_r:container_file_t:s0", quote(s), SELinuxAuto, SELinuxNone))
+	}
 	found = append(found, c.NRI.check()...)
 	found = append(found, c.Files.check(known)...)
 	return append(found, c.Policy.check()...)

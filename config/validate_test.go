@@ -33,6 +33,14 @@ var badValues = []struct{ name, src, line, want string }{
 		`runDir: longer than 80 bytes, which leaves no room for a socket's name; name a shorter path`,
 	},
 	{
+		"context with a quote", "selinuxContext: 'a:b:c\",x'\n", "1",
+		`selinuxContext: got "a:b:c\",x"; write auto, none, or a context such as system_u:object_r:container_file_t:s0`,
+	},
+	{
+		"no context", "selinuxContext: off\n", "1",
+		`selinuxContext: got "off"; write auto, none, or a context such as system_u:object_r:container_file_t:s0`,
+	},
+	{
 		"long socket", "nri:\n  socket: " + longPath + "\n", "2",
 		`nri.socket: longer than the 107 bytes of a socket's path; name a shorter one`,
 	},

@@ -27,6 +27,9 @@ const unknownSize = 4096
 type FileSystem struct {
 	fuse.RawFileSystem // answers ENOSYS to all that is not below
 
+	// SELinuxContext is that of every file, from Mount on; empty: the policy's.
+	SELinuxContext string
+
 	registry *view.Registry
 	log      *slog.Logger
 	tree     tree

@@ -71,14 +71,26 @@ func (fs *FileSystem) Mount(dir string, shared *Shared) (*Conn, error) {
 	case err != nil:
 		return nil, fmt.Errorf("/dev/fuse: %w: the service needs read and write access to the device", err)
 	}
-	// The kernel checks modes (default_permissions): containers/ is for root only.
-	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxReadPages*unix.Getpagesize())
-	err = unix.Mount(Source(dir), dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts)
+	err = unix.Mount(Source(dir), dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fs.mountOptions(fd))
 	if err != nil {
 		unix.Close(fd) //nolint:errcheck // never used
+		if fs.SELinuxContext != "" && errors.Is(err, unix.EINVAL) {
+			return nil, fmt.Errorf("mounting on %s: %w: the policy does not know the context %s, set another (selinuxContext)", dir, err, fs.SELinuxContext)
+		}
 		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
 	}
 	return fs.connect(dir, fd, shared), nil
+}
+
+// mountOptions are those of fuse(4) and SELinux, for a descriptor of /dev/fuse.
+func (fs *FileSystem) mountOptions(fd int) string {
+	// The kernel checks modes (default_permissions): containers/ is for root only.
+	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxReadPages*unix.Getpagesize())
+	if fs.SELinuxContext != "" {
+		// In quotes, since levels have commas.
+		opts += fmt.Sprintf(",context=%q", fs.SELinuxContext)
+	}
+	return opts
 }
 
 func (fs *FileSystem) connect(dir string, device int, shared *Shared) *Conn {

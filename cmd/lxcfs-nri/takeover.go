@@ -43,6 +43,7 @@ func connect(cfg *config.Config, files *fusefs.FileSystem, log *slog.Logger) (co
 	if err != nil {
 		return connection{}, err
 	}
+	files.SELinuxContext = selinuxContext(cfg.SELinuxContext, selinuxEnabled)
 	if conn, err = files.Mount(cfg.Mountpoint, shared); err != nil {
 		return connection{}, errors.Join(err, shared.Close())
 	}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"os"
+
+	"github.com/lxcfs-nri/lxcfs-nri/config"
+)
+
+// selinuxEnabled exists where SELinux is on and has a policy. Elsewhere the
+// kernel takes no mount that names a context.
+const selinuxEnabled = "/sys/fs/selinux/enforce"
+
+// containerFile is the type that container-selinux lets every container read,
+// and without a category it is nobody's own. What the policies of distributions
+// give FUSE file systems (fusefs_t) containers may not read.
+const containerFile = "system_u:object_r:container_file_t:s0"
+
+// selinuxContext is the context to mount with, empty for none.
+func selinuxContext(setting, enabled string) string {
+	switch setting {
+	case config.SELinuxNone:
+		return ""
+	case config.SELinuxAuto:
+		if _, err := os.Stat(enabled); err != nil {
+			return ""
+		}
+		return containerFile
+	}
+	return setting
+}
