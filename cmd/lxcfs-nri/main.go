@@ -16,6 +16,16 @@ const (
 )
 
 func main() {
+	if err := rootCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "lxcfs-nri:", err)
+		if _, ok := errors.AsType[usageError](err); ok {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lxcfs-nri",
 		Short: "Containers see their own limits in /proc and /sys",
@@ -30,13 +40,7 @@ func main() {
 		return usageError{fmt.Errorf("%w\nsee %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(serveCommand(), superviseCommand(), statusCommand(), attachCommand(), detachCommand(), versionCommand())
-	if err := root.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "lxcfs-nri:", err)
-		if _, ok := errors.AsType[usageError](err); ok {
-			os.Exit(exitUsage)
-		}
-		os.Exit(exitFailed)
-	}
+	return root
 }
 
 type usageError struct{ error }
