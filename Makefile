@@ -7,6 +7,7 @@ export CGO_ENABLED ?= 0
 GO := go
 # Tools are pinned in a module of their own, so that they stay out of the product's go.mod.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+NFPM := $(GO) tool -modfile=$(CURDIR)/tools/nfpm.mod nfpm
 FUZZTIME ?= 20s
 # Of the virtual machine: 6.12 or 6.1.
 KERNEL ?= 6.12
@@ -23,6 +24,10 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/lxcfs-nri and bin/lxcfs-nri-hook, static files
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: packages
+packages: ## build dist/*.deb and dist/*.rpm, for amd64 and arm64
+	GO='$(GO)' NFPM='$(NFPM)' packaging/build.sh '$(VERSION)'
 
 .PHONY: demo
 demo: ## show host and container side by side, on a real containerd (needs root)
