@@ -64,7 +64,7 @@ func checkCommand(t *testing.T, dir string, c *cobra.Command) {
 	if err != nil {
 		t.Error(err)
 	}
-	for _, flag := range strings.Fields(c.LocalFlags().FlagUsages()) {
+	for flag := range strings.FieldsSeq(c.LocalFlags().FlagUsages()) {
 		if name, ok := strings.CutPrefix(flag, "--"); ok && !bytes.Contains(page, []byte(`--`+name)) {
 			t.Errorf("%s does not tell of --%s", path, name)
 		}
