@@ -44,7 +44,14 @@ func connect(cfg *config.Config, files *fusefs.FileSystem, log *slog.Logger) (co
 		return connection{}, err
 	}
 	files.SELinuxContext = selinuxContext(cfg.SELinuxContext, selinuxEnabled)
-	if conn, err = files.Mount(cfg.Mountpoint, shared); err != nil {
+	conn, err = files.Mount(cfg.Mountpoint, shared)
+	if errors.Is(err, unix.EINVAL) && cfg.SELinuxContext == config.SELinuxAuto && files.SELinuxContext != "" {
+		// SELinux is there, but has no policy, or one that does not know containers.
+		log.Warn("mounted without an SELinux context, which was not asked for by the configuration", "error", err)
+		files.SELinuxContext = ""
+		conn, err = files.Mount(cfg.Mountpoint, shared)
+	}
+	if err != nil {
 		return connection{}, errors.Join(err, shared.Close())
 	}
 	return connection{conn, false, keep(conn, shared, log)}, nil
