@@ -13,38 +13,16 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 )
 
 // container starts a process with a mount namespace of its own: a procfs and a
 // sysfs, and a file of its author's on /proc/loadavg.
 func container(t *testing.T, flags uintptr, script string) int {
 	t.Helper()
-	cmd := exec.Command("sh", "-euc", "mount --make-rprivate /; mount -t proc proc /proc; "+script+"; echo ready; exec sleep infinity")
-	// Not Pdeathsig: it is sent when the thread ends, and threads end here.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | flags}
-	if flags&syscall.CLONE_NEWUSER != 0 {
-		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
-		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
-		cmd.SysProcAttr.Credential = &syscall.Credential{}
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		cmd.Wait() //nolint:errcheck // what it wrote tells
-		t.Fatalf("%q, %v: %s", line, err, &stderr)
-	}
-	return cmd.Process.Pid
+	pid, _ := fixture.Process(t, flags, "mount -t proc proc /proc; "+script)
+	return pid
 }
 
 // files is a tmpfs, which stands for the file system of ours.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lxcfs-nri/lxcfs-nri/config"
 	"github.com/lxcfs-nri/lxcfs-nri/hook"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -51,25 +52,7 @@ func bundle(t *testing.T) (dir string) {
 // before it says that it is ready, and gives what that prints.
 func creating(t *testing.T, bundle, script string) (pid int, said string) {
 	t.Helper()
-	cmd := exec.Command("sh", "-euc", "mount --make-rprivate /; mount -t proc proc "+bundle+"/rootfs/proc; "+script+"; echo; exec sleep infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	b := make([]byte, 4096)
-	n, err := out.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Process.Pid, strings.TrimSpace(string(b[:n]))
+	return fixture.Process(t, 0, "mount -t proc proc "+bundle+"/rootfs/proc; "+script)
 }
 
 func hooks(t *testing.T, ids ...string) (h *Hooks, log fmt.Stringer, runDir string) {

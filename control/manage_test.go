@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,39 +10,23 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
 // box is a process with a mount namespace and a procfs of its own.
 func box(t *testing.T) int {
 	t.Helper()
-	cmd := exec.Command("sh", "-euc", "mount --make-rprivate /; mount -t proc proc /proc; echo ready; exec sleep infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatalf("%q, %v", line, err)
-	}
-	return cmd.Process.Pid
+	pid, _ := fixture.Process(t, 0, "mount -t proc proc /proc")
+	return pid
 }
 
 // attacher has a tmpfs with the files of containers in place of the file

@@ -1,16 +1,13 @@
 package hook_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +18,7 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/control"
 	"github.com/lxcfs-nri/lxcfs-nri/fusefs"
 	"github.com/lxcfs-nri/lxcfs-nri/hook"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -72,23 +70,8 @@ func container(t *testing.T) (pid int, rootfs, state string) {
 	if err := os.WriteFile(bundle+"/config.json", []byte(`{"root":{"path":"rootfs"},"linux":{"namespaces":[{"type":"pid"}]}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-euc", "mount --make-rprivate /; mount -t proc proc "+rootfs+"/proc; echo ready; exec sleep infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatalf("%q, %v", line, err)
-	}
-	return cmd.Process.Pid, rootfs, stateOf(t, cmd.Process.Pid, bundle, "creating", nil)
+	pid, _ = fixture.Process(t, 0, "mount -t proc proc "+rootfs+"/proc")
+	return pid, rootfs, stateOf(t, pid, bundle, "creating", nil)
 }
 
 func stateOf(t *testing.T, pid int, bundle, status string, annotations map[string]string) string {
