@@ -211,9 +211,6 @@ const (
 // dead says that the daemon of a FUSE file is no more. One that does not answer
 // is not dead.
 func (p *process) dead(m *mountinfo.Info) bool {
-	if mountedHere(m) {
-		return false
-	}
 	answer := make(chan error, 1)
 	go func() {
 		fd, err := p.resolve(m.Mountpoint)

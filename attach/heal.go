@@ -11,10 +11,10 @@ import (
 // Heal replaces, in every mount namespace but the caller's own, the mounts of
 // ours whose daemon died. source gives the path, in the caller's namespace, of
 // what a process shall have in place of a file that was at root in the dead
-// file system; "" for nothing. Where there is nothing, takeAway gives the
-// kernel's own file back. It returns how many were replaced, and taken away.
-func Heal(o Ours, source func(pid int, root string) string, takeAway bool) (healed, gone int, err error) {
-	h := healing{ours: o, source: source, takeAway: takeAway, dead: map[[2]int]bool{}}
+// file system: "" for the kernel's own. What it does not have replaced stays. It
+// returns how many were replaced, and taken away.
+func Heal(o Ours, source func(pid int, root string) (from string, replace bool)) (healed, gone int, err error) {
+	h := healing{ours: o, source: source, dead: map[[2]int]bool{}}
 	err = o.each(h.heal)
 	return h.healed, h.gone, err
 }
@@ -36,9 +36,8 @@ func DetachAll(o Ours) (gone int, err error) {
 
 // healing is one run of Heal.
 type healing struct {
-	ours     Ours
-	source   func(pid int, root string) string
-	takeAway bool
+	ours   Ours
+	source func(pid int, root string) (from string, replace bool)
 
 	mu           sync.Mutex
 	dead         map[[2]int]bool // by the file system's device number
@@ -54,13 +53,15 @@ func (h *healing) heal(p *process) error {
 		if !h.ours.has(top) || !h.isDead(p, top) {
 			continue
 		}
+		from, replace := h.source(p.pid, strings.TrimSuffix(top.Root, deleted))
+		if !replace {
+			continue
+		}
 		c := change{target: target, remove: onTop(on, h.ours.has)}
-		if from := h.source(p.pid, strings.TrimSuffix(top.Root, deleted)); from != "" {
+		if from != "" {
 			c.mount = &Mount{Source: from, Target: target}
 		}
-		if c.mount != nil || h.takeAway {
-			todo = append(todo, c)
-		}
+		todo = append(todo, c)
 	}
 	if len(todo) == 0 {
 		return errTargets

@@ -167,12 +167,12 @@ func TestHeal(t *testing.T) {
 	daemon(t, dir)
 	heal := func(takeAway bool, wantHealed, wantGone int) {
 		t.Helper()
-		healed, gone, err := Heal(Ours{FSType: fusefs.Type, Source: fusefs.Source(dir)}, func(pid int, root string) string {
+		healed, gone, err := Heal(Ours{FSType: fusefs.Type, Source: fusefs.Source(dir)}, func(pid int, root string) (string, bool) {
 			if root == "/containers/c1/proc/stat" || pid == ctrs["of another"] {
-				return "" // there is none any more
+				return "", takeAway // there is none any more
 			}
-			return dir + root
-		}, takeAway)
+			return dir + root, true
+		})
 		if err != nil || healed != wantHealed || gone != wantGone {
 			t.Errorf("%d healed, %d taken away, %v, want %d and %d", healed, gone, err, wantHealed, wantGone)
 		}
@@ -221,8 +221,8 @@ func TestDetachAll(t *testing.T) {
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	nothing := func(pid int, _ string) string { t.Errorf("asked for process %d", pid); return "" }
-	if healed, gone, err := Heal(Ours{FSType: fusefs.Type, Source: fusefs.Source(stoppedDir)}, nothing, true); healed != 0 || gone != 0 || err != nil {
+	nothing := func(pid int, _ string) (string, bool) { t.Errorf("asked for process %d", pid); return "", true }
+	if healed, gone, err := Heal(Ours{FSType: fusefs.Type, Source: fusefs.Source(stoppedDir)}, nothing); healed != 0 || gone != 0 || err != nil {
 		t.Errorf("a daemon that does not answer is taken for dead: %d, %d, %v", healed, gone, err)
 	}
 	detach := func(dir string, pids ...int) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -27,13 +26,8 @@ type process struct {
 	root   int // O_PATH, its root directory
 	ns     int // its mount namespace
 	mounts []*mountinfo.Info
-	lock   *sync.Mutex // held until close
-	stuck  bool        // something of it is being waited for still
+	stuck  bool // something of it is being waited for still
 }
-
-// locks are for mount namespaces, by their inode numbers: what was read of the
-// mounts must hold until they are changed.
-var locks [64]sync.Mutex
 
 // open reads a process's mounts. It refuses one that has the caller's own
 // mount namespace: what is changed there is changed for the whole host.
@@ -70,8 +64,7 @@ func (p *process) open(name string) error {
 	if name != self && theirs.Dev == own.Dev && theirs.Ino == own.Ino {
 		return errors.New("it has the daemon's own mount namespace: nothing is attached to it")
 	}
-	p.lock = &locks[theirs.Ino%uint64(len(locks))]
-	p.lock.Lock()
+	lock(p.ns)
 	if p.root, err = unix.Openat(dir, "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
@@ -85,10 +78,19 @@ func (p *process) open(name string) error {
 	return err
 }
 
-func (p *process) close() {
-	if p.lock != nil {
-		p.lock.Unlock()
+// lock has a mount namespace to itself until the descriptor is closed: what was
+// read of the mounts must hold until they are changed, also where a process goes
+// on that was started by a daemon killed since. It waits for a while only: the
+// container can take the lock, too.
+func lock(ns int) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if err := unix.Flock(ns, unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			return
+		}
 	}
+}
+
+func (p *process) close() {
 	if p.stuck {
 		return // who is waited for uses the descriptors; their numbers must not become others'
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
@@ -27,33 +28,45 @@ type Attacher struct {
 
 // Attach gives a container the files that it lacks. It returns how many.
 func (a *Attacher) Attach(v *view.View) (made int, err error) {
+	return a.one(v, a.attaching, apartPatience)
+}
+
+func (a *Attacher) attaching(v *view.View) (job, error) {
 	a.setDetached(v, false)
-	return a.ensure(v, func(*view.File) bool { return true })
+	return a.lacking(v, func(*view.File) bool { return true })
 }
 
 // Detach takes the files from a container: the kernel's own are back, until
 // they are asked for again. It returns how many mounts went.
 func (a *Attacher) Detach(v *view.View) (gone int, err error) {
+	return a.one(v, a.detaching, apartPatience)
+}
+
+func (a *Attacher) detaching(v *view.View) (job, error) {
 	a.setDetached(v, true)
-	c := v.Container()
-	pid := v.PID()
-	if pid == 0 {
-		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
+	j := job{PID: v.PID()}
+	if j.PID == 0 {
+		return j, fmt.Errorf("container %s: %w", v.Container().ID, errNoProcess)
 	}
-	var targets []string
 	for i := range view.Files { // also those that are no longer served
 		if view.Files[i].Reach != view.Inside {
-			targets = append(targets, "/"+view.Files[i].Path)
+			j.Targets = append(j.Targets, "/"+view.Files[i].Path)
 		}
 	}
-	return attach.Remove(pid, a.Ours.FSType, targets)
+	return j, nil
 }
+
+// startPatience is how long a runtime waits that starts a container: by default
+// NRI ends a plugin's connection after two seconds.
+const startPatience = time.Second
 
 // Start gives a container whose program is about to run what its spec could
 // not. A fault is logged, and costs nothing but these files.
 func (a *Attacher) Start(v *view.View) {
-	a.setDetached(v, false)
-	_, err := a.ensure(v, func(f *view.File) bool { return f.Reach == view.AttachGroupFile })
+	_, err := a.one(v, func(v *view.View) (job, error) {
+		a.setDetached(v, false)
+		return a.lacking(v, func(f *view.File) bool { return f.Reach == view.AttachGroupFile })
+	}, startPatience)
 	if err != nil {
 		a.warn(v, err)
 	}
@@ -62,30 +75,73 @@ func (a *Attacher) Start(v *view.View) {
 // Create gives a container that is being created all files, below the
 // directory that will be its root. It returns how many were mounted.
 func (a *Attacher) Create(v *view.View, rootfs string) (made int, err error) {
-	a.setDetached(v, false)
-	mounts, err := a.mounts(v, func(*view.File) bool { return true })
-	if err != nil {
-		return 0, err
-	}
-	return attach.EnsureIn(v.Container().PID, rootfs, a.Ours.FSType, mounts)
+	return a.one(v, func(v *view.View) (j job, err error) {
+		a.setDetached(v, false)
+		j = job{PID: v.Container().PID, Rootfs: rootfs}
+		j.Mounts, err = a.mounts(v, func(*view.File) bool { return true })
+		return j, err
+	}, apartPatience)
 }
 
 // Existing gives containers that run already the files that they lack, but
 // those that were detached. Faults are logged.
 func (a *Attacher) Existing(views []*view.View) {
+	var lacking []*view.View
 	for _, v := range views {
-		if a.isDetached(v) {
-			continue
-		}
-		made, err := a.ensure(v, func(*view.File) bool { return true })
-		switch {
-		case err != nil && !ended(err):
-			a.warn(v, err)
-		case made > 0:
-			c := v.Container()
-			a.Log.Info("attached to a container that runs already", "container", fullName(&c), "id", c.ID, "mounts", made)
+		if !a.isDetached(v) {
+			lacking = append(lacking, v)
 		}
 	}
+	results := a.each(lacking, func(v *view.View) (job, error) {
+		return a.lacking(v, func(*view.File) bool { return true })
+	}, apartPatience)
+	for i, r := range results {
+		switch v := lacking[i]; {
+		case r.err != nil && !ended(r.err):
+			a.warn(v, r.err)
+		case r.mounts > 0:
+			c := v.Container()
+			a.Log.Info("attached to a container that runs already", "container", fullName(&c), "id", c.ID, "mounts", r.mounts)
+		}
+	}
+}
+
+// came is what came of one container's job.
+type came struct {
+	mounts int
+	err    error
+}
+
+// one does one container's job.
+func (a *Attacher) one(v *view.View, plan func(*view.View) (job, error), patience time.Duration) (int, error) {
+	r := a.each([]*view.View{v}, plan, patience)[0]
+	return r.mounts, r.err
+}
+
+// each has the jobs that a plan gives for containers done, and tells of each.
+func (a *Attacher) each(views []*view.View, plan func(*view.View) (job, error), patience time.Duration) []came {
+	all := make([]came, len(views))
+	w := work{Ours: a.Ours}
+	var whose []*came
+	for i, v := range views {
+		j, err := plan(v)
+		switch {
+		case err != nil:
+			all[i].err = err
+		case len(j.Mounts)+len(j.Targets) > 0:
+			w.Jobs, whose = append(w.Jobs, j), append(whose, &all[i])
+		}
+	}
+	if len(w.Jobs) == 0 {
+		return all
+	}
+	d, err := w.apart(patience)
+	for i, to := range whose {
+		if to.err = err; err == nil {
+			to.mounts, to.err = d.Jobs[i].Mounts, d.Jobs[i].err()
+		}
+	}
+	return all
 }
 
 var errNoProcess = errors.New("it has no process yet: start it")
@@ -95,17 +151,13 @@ func ended(err error) bool {
 	return errors.Is(err, attach.ErrGone) || errors.Is(err, view.ErrGone) || errors.Is(err, errNoProcess)
 }
 
-func (a *Attacher) ensure(v *view.View, wanted func(*view.File) bool) (made int, err error) {
-	c := v.Container()
-	pid := v.PID()
-	if pid == 0 {
-		return 0, fmt.Errorf("container %s: %w", c.ID, errNoProcess)
+// lacking is the job to give a container what it lacks of the files that are wanted.
+func (a *Attacher) lacking(v *view.View, wanted func(*view.File) bool) (j job, err error) {
+	if j.PID = v.PID(); j.PID == 0 {
+		return j, fmt.Errorf("container %s: %w", v.Container().ID, errNoProcess)
 	}
-	mounts, err := a.mounts(v, wanted)
-	if err != nil {
-		return 0, err
-	}
-	return attach.Ensure(pid, a.Ours.FSType, mounts)
+	j.Mounts, err = a.mounts(v, wanted)
+	return j, err
 }
 
 // mounts are those that give a container its files.

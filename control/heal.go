@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -15,30 +14,59 @@ import (
 // With takeAway, containers that are not known get the kernel's own files back;
 // before a runtime has told of its containers that would be too early.
 func (a *Attacher) Heal(takeAway bool) {
-	healed, gone, err := attach.Heal(a.Ours, a.source, takeAway)
+	w := work{Ours: a.Ours, Heal: a.healer(takeAway)}
+	d, err := w.apart(apartPatience)
 	if err != nil {
-		a.Log.Warn("some containers keep files that answer ENOTCONN: create them anew", "error", err)
+		d = &done{Error: err.Error()}
 	}
-	if healed > 0 || gone > 0 {
-		a.Log.Info("healed what a daemon that died has left in containers", "replaced", healed, "taken away", gone)
+	if d.Error != "" {
+		a.Log.Warn("some containers keep files that answer ENOTCONN: create them anew", "error", d.Error)
 	}
+	if d.Healed > 0 || d.Gone > 0 {
+		a.Log.Info("healed what a daemon that died has left in containers", "replaced", d.Healed, "taken away", d.Gone)
+	}
+}
+
+// healer says what takes the place of dead files.
+type healer struct {
+	Mountpoint string         `json:"mountpoint"`
+	Inits      map[string]int `json:"inits"` // of registered containers, by their ids
+	TakeAway   bool           `json:"takeAway"`
+	// Daemon is the process that has asked. When it has died, its own files are
+	// dead, too, and theirs to heal who comes next.
+	Daemon int `json:"daemon"`
+}
+
+func (a *Attacher) healer(takeAway bool) *healer {
+	h := &healer{Mountpoint: a.Mountpoint, Inits: map[string]int{}, TakeAway: takeAway, Daemon: os.Getpid()}
+	for _, v := range a.Registry.List() {
+		h.Inits[v.Container().ID] = v.PID()
+	}
+	return h
+}
+
+// replaces says whether a dead file of a process is replaced, and by what; by
+// the kernel's own for "".
+func (h *healer) replaces(pid int, root string) (from string, replace bool) {
+	from = h.source(pid, root)
+	return from, (from != "" || h.TakeAway) && os.Getppid() == h.Daemon
 }
 
 // source is what a process gets in place of a dead file, "" for nothing. Only
 // the kernel vouches for mounts: a container with a user namespace and /dev/fuse
 // can make one that looks as if it had been another container's.
-func (a *Attacher) source(pid int, root string) string {
+func (h *healer) source(pid int, root string) string {
 	file, ok := strings.CutPrefix(root, "/")
 	if !ok || filepath.Clean(root) != root || file == "" || file == view.ContainersDir {
 		return ""
 	}
 	if rest, ok := strings.CutPrefix(file, view.ContainersDir+"/"); ok {
 		id, _, _ := strings.Cut(rest, "/")
-		if view.CheckID(id) != nil || !a.belongs(pid, id) {
+		if view.CheckID(id) != nil || !h.belongs(pid, id) {
 			return ""
 		}
 	}
-	from := filepath.Join(a.Mountpoint, file)
+	from := filepath.Join(h.Mountpoint, file)
 	if _, err := os.Lstat(from); err != nil {
 		return ""
 	}
@@ -48,9 +76,9 @@ func (a *Attacher) source(pid int, root string) string {
 // belongs says that a process is of a container: it shares the mount namespace
 // of its init, or its group bears the container's id, as those of services do
 // that an init in the container has given namespaces of their own.
-func (a *Attacher) belongs(pid int, id string) bool {
-	if v := a.Registry.Get(id); v != nil && v.PID() != 0 {
-		if both, err := shared(v.PID(), pid, "mnt"); err != nil || both {
+func (h *healer) belongs(pid int, id string) bool {
+	if init := h.Inits[id]; init != 0 {
+		if both, err := shared(init, pid, "mnt"); err != nil || both {
 			return err == nil
 		}
 	}

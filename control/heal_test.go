@@ -33,12 +33,12 @@ func TestSource(t *testing.T) {
 		if want != "" {
 			want = a.Mountpoint + want
 		}
-		if got := a.source(c.pid, c.root); got != want {
+		if got := a.healer(false).source(c.pid, c.root); got != want {
 			t.Errorf("%s for process %d: got %q, want %q", c.root, c.pid, got, want)
 		}
 	}
 	a.Registry.Remove("c1")
-	if got := a.source(one, "/containers/c1/proc/meminfo"); got != "" {
+	if got := a.healer(false).source(one, "/containers/c1/proc/meminfo"); got != "" {
 		t.Errorf("of a container that is gone: %q", got)
 	}
 	if _, err := os.Stat(a.Mountpoint + "/containers/c1/proc/meminfo"); err != nil {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lxcfs-nri/lxcfs-nri/attach"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -52,12 +51,12 @@ const (
 
 // Manage has the socket take requests to attach and to detach.
 func (s *Server) Manage(a *Attacher) {
-	s.mux.HandleFunc("POST /v1/attach", a.handle(a.Attach, func(*Outcome) {}))
-	s.mux.HandleFunc("POST /v1/detach", a.handle(a.Detach, a.detachOthers))
+	s.mux.HandleFunc("POST /v1/attach", a.handle(a.attaching, func(*Outcome) {}))
+	s.mux.HandleFunc("POST /v1/detach", a.handle(a.detaching, a.detachOthers))
 }
 
 // handle does one thing to containers; others finishes a request for all.
-func (a *Attacher) handle(do func(*view.View) (int, error), others func(*Outcome)) http.HandlerFunc {
+func (a *Attacher) handle(plan func(*view.View) (job, error), others func(*Outcome)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		c.SetWriteDeadline(time.Now().Add(longest)) //nolint:errcheck // a socket has deadlines
@@ -68,7 +67,7 @@ func (a *Attacher) handle(do func(*view.View) (int, error), others func(*Outcome
 		}
 		var o Outcome
 		if req.All {
-			o = a.all(do)
+			o = a.all(plan)
 			others(&o)
 		} else {
 			v, status, err := a.find(req.ID)
@@ -76,7 +75,7 @@ func (a *Attacher) handle(do func(*view.View) (int, error), others func(*Outcome
 				refuse(w, status, err)
 				return
 			}
-			n, err := do(v)
+			n, err := a.one(v, plan, apartPatience)
 			o.Containers = []Changed{changed(v, n, err)}
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -138,11 +137,12 @@ func (a *Attacher) find(id string) (v *view.View, status int, err error) {
 }
 
 // all does one thing to every registered container that has a process.
-func (a *Attacher) all(do func(*view.View) (int, error)) Outcome {
+func (a *Attacher) all(plan func(*view.View) (job, error)) Outcome {
 	o := Outcome{Containers: []Changed{}}
-	for _, v := range a.Registry.List() {
-		if n, err := do(v); err == nil || !ended(err) {
-			o.Containers = append(o.Containers, changed(v, n, err))
+	views := a.Registry.List()
+	for i, r := range a.each(views, plan, apartPatience) {
+		if r.err == nil || !ended(r.err) {
+			o.Containers = append(o.Containers, changed(views[i], r.mounts, r.err))
 		}
 	}
 	return o
@@ -150,16 +150,19 @@ func (a *Attacher) all(do func(*view.View) (int, error)) Outcome {
 
 // DetachAll takes the file system's files from every container of any runtime.
 func (a *Attacher) DetachAll() Outcome {
-	o := a.all(a.Detach)
+	o := a.all(a.detaching)
 	a.detachOthers(&o)
 	return o
 }
 
 func (a *Attacher) detachOthers(o *Outcome) {
-	var err error
-	if o.Others, err = attach.DetachAll(a.Ours); err != nil {
+	w := work{Ours: a.Ours, Detach: true}
+	d, err := w.apart(apartPatience)
+	if err != nil {
 		o.Error = err.Error()
+		return
 	}
+	o.Others, o.Error = d.Gone, d.Error
 }
 
 func changed(v *view.View, mounts int, err error) Changed {

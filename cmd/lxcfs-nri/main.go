@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lxcfs-nri/lxcfs-nri/control"
 )
 
 // Exit codes.
@@ -16,6 +18,9 @@ const (
 )
 
 func main() {
+	if control.Apart() {
+		return
+	}
 	if err := rootCommand().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "lxcfs-nri:", err)
 		if _, ok := errors.AsType[usageError](err); ok {
