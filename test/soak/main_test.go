@@ -26,11 +26,12 @@ var (
 type sizes struct {
 	kills, stops, upgrades, ooms, full      int
 	threads, handles, freezes, groups, pods int
+	attaches                                int
 }
 
 var (
-	shortSizes = sizes{kills: 15, stops: 3, upgrades: 3, ooms: 2, full: 3, threads: 200, handles: 20_000, freezes: 3, groups: 5, pods: 4}
-	longSizes  = sizes{kills: 100, stops: 20, upgrades: 20, ooms: 10, full: 10, threads: 1000, handles: 100_000, freezes: 20, groups: 30, pods: 15}
+	shortSizes = sizes{kills: 15, stops: 3, upgrades: 3, ooms: 2, full: 3, threads: 200, handles: 20_000, freezes: 3, groups: 5, pods: 4, attaches: 8}
+	longSizes  = sizes{kills: 100, stops: 20, upgrades: 20, ooms: 10, full: 10, threads: 1000, handles: 100_000, freezes: 20, groups: 30, pods: 15, attaches: 40}
 )
 
 // setup is what the package's tests share; it is set before the first of them.
