@@ -37,6 +37,19 @@ func TestSource(t *testing.T) {
 			t.Errorf("%s for process %d: got %q, want %q", c.root, c.pid, got, want)
 		}
 	}
+	for _, takeAway := range []bool{false, true} {
+		h := a.healer(takeAway)
+		if from, replace := h.replaces(one, "/containers/c1/proc/meminfo"); replace {
+			t.Errorf("replaced by %q, for a daemon that is not there any more", from)
+		}
+		h.Daemon = os.Getppid()
+		if from, replace := h.replaces(one, "/containers/c1/proc/meminfo"); !replace || from == "" {
+			t.Errorf("replaced: %t, by %q, want the container's own", replace, from)
+		}
+		if from, replace := h.replaces(two, "/containers/c1/proc/meminfo"); replace != takeAway || from != "" {
+			t.Errorf("replaced: %t, by %q, want the kernel's own: %t", replace, from, takeAway)
+		}
+	}
 	a.Registry.Remove("c1")
 	if got := a.healer(false).source(one, "/containers/c1/proc/meminfo"); got != "" {
 		t.Errorf("of a container that is gone: %q", got)
