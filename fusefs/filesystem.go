@@ -247,8 +247,8 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if status.Ok() && !n.file() {
 		status = fuse.Status(unix.EISDIR)
 	}
-	snap := fs.open.get(in.Fh)
-	if snap != nil && (in.Offset > 0 || !status.Ok()) {
+	snap, again := fs.open.get(in.Fh, in.Unique)
+	if snap != nil && (in.Offset > 0 || again || !status.Ok()) {
 		if got, known := snap.readAt(buf, in.Offset); known {
 			return fuse.ReadResultData(buf[:got]), fuse.OK
 		}
@@ -268,8 +268,10 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		}
 		return nil, errno(err)
 	}
-	viewNumber, _ := splitNode(in.NodeId)
-	fs.open.put(in.Fh, viewNumber, b)
+	if !again { // else the reader may have the text that is lost
+		viewNumber, _ := splitNode(in.NodeId)
+		fs.open.put(in.Fh, in.Unique, viewNumber, b)
+	}
 	got := 0
 	if in.Offset < uint64(len(b)) {
 		got = copy(buf, b[in.Offset:])

@@ -19,13 +19,18 @@ import (
 //	queue      slots for requests that wait for their turn
 //	snapshots  what open files have been shown, so that a file read in pieces
 //	           stays one text
+//	texts      how long a text was that is not kept any more, and more
+//
+// Version 1 had no texts and ended with the snapshots. Such memory is made longer
+// where it is. A program that knows version 1 alone refuses what has become
+// version 2, and mounts anew.
 type Shared struct {
 	file int
 	mem  []byte
 }
 
 const (
-	sharedVersion = 1
+	sharedVersion = 2
 	headSize      = 4096
 	// maxWorkers bounds how many requests may be stuck at a time.
 	maxWorkers = 64
@@ -42,7 +47,13 @@ const (
 	sharedSnapshotSize = 4096
 	snapshotsAt        = queueAt + queueSlots*queueSlotSize
 
-	sharedSize = snapshotsAt + sharedSnapshots*sharedSnapshotSize
+	// keptTexts is of how many handles, of all views, something is known also
+	// without the text: of those opened last, mostly.
+	keptTexts    = 1 << 14
+	keptTextSize = 24
+	textsAt      = snapshotsAt + sharedSnapshots*sharedSnapshotSize
+
+	sharedSize = textsAt + keptTexts*keptTextSize
 	// maxInit is more than a struct fuse_init_in and its header.
 	maxInit = 256
 )
@@ -59,7 +70,7 @@ type sharedHead struct {
 func newHead() sharedHead {
 	return sharedHead{
 		magic: [8]byte([]byte("lxcfsfus")), version: sharedVersion,
-		slots: maxWorkers, slotSize: slotSize, snapshots: sharedSnapshots, snapEnd: sharedSize,
+		slots: maxWorkers, slotSize: slotSize, snapshots: sharedSnapshots, snapEnd: textsAt,
 	}
 }
 
@@ -102,16 +113,22 @@ func OpenShared(fd int) (*Shared, error) {
 	switch {
 	case got.magic != want.magic:
 		return nil, errors.New("take over shared memory: what was kept is not such memory")
-	case got.version != want.version:
+	case got.version != 1 && got.version != want.version:
 		return nil, fmt.Errorf("take over shared memory: its layout is version %d, this program knows %d", got.version, want.version)
-	case got.slots != want.slots, got.slotSize != want.slotSize, got.snapshots != want.snapshots, got.snapEnd != want.snapEnd, st.Size != sharedSize,
+	case got.slots != want.slots, got.slotSize != want.slotSize, got.snapshots != want.snapshots, got.snapEnd != want.snapEnd,
+		st.Size != sharedSize && (got.version != 1 || st.Size != textsAt),
 		got.initSize.Load() > maxInit:
 		return nil, errors.New("take over shared memory: its layout is not what its version says")
+	}
+	// Who is killed between the two leaves version 1 with room at its end.
+	if err := unix.Ftruncate(fd, sharedSize); err != nil {
+		return nil, fmt.Errorf("take over shared memory: make it longer: %w", err)
 	}
 	s := &Shared{file: fd}
 	if err := s.attach(); err != nil {
 		return nil, fmt.Errorf("take over shared memory: %w", err)
 	}
+	s.head().version = sharedVersion
 	s.head().generation++
 	return s, nil
 }

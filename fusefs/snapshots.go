@@ -10,9 +10,6 @@ import (
 const (
 	maxSnapshots     = 256
 	maxSnapshotBytes = 4 << 20
-	// sizesKept is of how many handles, of all views, the size of the text is
-	// known also without the text: that of those opened last, mostly.
-	sizesKept = 1 << 14
 )
 
 // snapshot is what one open file shows until it is read from the start again.
@@ -37,14 +34,7 @@ type snapshots struct {
 	byHandle map[uint64]*snapshot
 	views    map[uint32]*held
 	kept     kept
-	// sizes has who has read a text to its end, and asks for more, be told that it
-	// ends there, however many files are open: a text made anew may be longer.
-	sizes [sizesKept]textSize // by handle, which are numbers given in order
-}
-
-type textSize struct {
-	handle uint64
-	size   int
+	texts    texts
 }
 
 // held is one view's snapshots: a ring through the sentinel, newest at ring.older.
@@ -55,7 +45,7 @@ type held struct {
 
 // newSnapshots takes over what is kept of an earlier process.
 func newSnapshots(shared *Shared) *snapshots {
-	s := &snapshots{byHandle: map[uint64]*snapshot{}, views: map[uint32]*held{}, kept: kept{shared: shared}}
+	s := &snapshots{byHandle: map[uint64]*snapshot{}, views: map[uint32]*held{}, kept: kept{shared: shared}, texts: texts{entries: shared.texts()}}
 	for n := sharedSnapshots - 1; n >= 0; n-- {
 		snap := s.kept.load(n)
 		if snap == nil || s.byHandle[snap.handle] != nil {
@@ -74,27 +64,27 @@ func newSnapshots(shared *Shared) *snapshots {
 }
 
 // get finds a handle's snapshot, nil where there is none; of one that has been
-// given up it may know the size.
-func (s *snapshots) get(handle uint64) *snapshot {
+// given up it may know the size. again says that it was made for this very
+// request, by an earlier process.
+func (s *snapshots) get(handle, request uint64) (snap *snapshot, again bool) {
+	last, size, known := s.texts.of(handle)
+	again = known && last == request
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	snap := s.byHandle[handle]
-	if snap != nil {
+	if snap = s.byHandle[handle]; snap != nil {
 		h := s.views[snap.view]
 		snap.unlink()
 		h.push(snap)
-		return snap
+	} else if known {
+		snap = &snapshot{handle: handle, kept: -1, lost: size}
 	}
-	if t := &s.sizes[handle%sizesKept]; t.handle == handle {
-		return &snapshot{handle: handle, kept: -1, lost: t.size}
-	}
-	return nil
+	return snap, again
 }
 
-// put keeps content as the snapshot of a handle. content is copied.
-func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
+// put keeps content, made for a request, as the snapshot of a handle. content is
+// copied.
+func (s *snapshots) put(handle, request uint64, viewNumber uint32, content []byte) {
 	s.mu.Lock()
-	s.sizes[handle%sizesKept] = textSize{handle, len(content)}
 	snap := s.byHandle[handle]
 	h := s.heldLocked(viewNumber)
 	if snap == nil {
@@ -123,6 +113,7 @@ func (s *snapshots) put(handle uint64, viewNumber uint32, content []byte) {
 	if snap.kept >= 0 {
 		s.kept.save(snap.kept, snap)
 	}
+	s.texts.note(handle, request, len(content)) // now that the rest is kept
 }
 
 func (s *snapshots) heldLocked(viewNumber uint32) *held {

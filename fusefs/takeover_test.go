@@ -1,6 +1,7 @@
 package fusefs_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -240,6 +241,126 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// Parts of shared memory: head, workers' slots, those of the queue, snapshots.
+const (
+	slotsEnd       = 4096 + 64*8192
+	queueEnd       = slotsEnd + 4096*128
+	sizeOfVersion1 = queueEnd + 1024*4096
+)
+
+// idle waits until no request is in shared memory: one that was answered is there
+// still for a moment, and a server that is killed in it leaves it to the next one.
+func (s *servers) idle(t *testing.T) {
+	t.Helper()
+	fd := s.kept(t, keptMemory)
+	defer unix.Close(fd) //nolint:errcheck // a copy
+	mem := make([]byte, queueEnd)
+	pending := func() (n int) {
+		if _, err := unix.Pread(fd, mem, 0); err != nil {
+			t.Fatal(err)
+		}
+		for at, size := 4096, 8192; at < queueEnd; at += size {
+			if at == slotsEnd {
+				size = 128
+			}
+			if binary.NativeEndian.Uint32(mem[at:]) != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	for deadline := time.Now().Add(20 * time.Second); pending() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests stay", pending())
+		}
+	}
+}
+
+// asVersion1 makes memory that is kept what a program would have left that knew no
+// sizes of texts.
+func (s *servers) asVersion1(t *testing.T) {
+	t.Helper()
+	fd := s.kept(t, keptMemory)
+	defer unix.Close(fd) //nolint:errcheck // a copy
+	if err := unix.Ftruncate(fd, sizeOfVersion1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Pwrite(fd, binary.NativeEndian.AppendUint32(nil, 1), 8); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTakeOverOfVersion1 has a server go on in the memory of a program that knew
+// less: a text that is read in pieces stays one, and what a later server needs to
+// know is there for it.
+func TestTakeOverOfVersion1(t *testing.T) {
+	s := newServers(t)
+	s.start(t)
+	fd, b := s.open(t, "proc/meminfo"), make([]byte, 4096)
+	n, err := unix.Pread(fd, b, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := string(b[:n])
+	s.idle(t)
+	s.kill(t)
+	s.asVersion1(t)
+	s.set(t, "memory.current", "1048576\n")
+	s.start(t)
+	if n, err := unix.Pread(fd, b, 100); err != nil || string(b[:n]) != whole[100:] {
+		t.Errorf("the text goes on with %q, %v", b[:max(0, n)], err)
+	}
+	s.manyEnds(t)
+}
+
+// TestEndOfATextThatIsNotKeptAnyMore: who has read all of one of very many open
+// files is told that it ends there also by a server that comes later.
+func TestEndOfATextThatIsNotKeptAnyMore(t *testing.T) {
+	s := newServers(t)
+	s.start(t)
+	s.manyEnds(t)
+}
+
+// manyEnds has a server killed under more open files than it keeps texts of, which
+// have been read to their ends; the texts that would be made after it are longer.
+func (s *servers) manyEnds(t *testing.T) {
+	t.Helper()
+	s.twoCPUs(t)
+	s.set(t, "cpu.max", "100000 100000\n")
+	b := make([]byte, 4096)
+	var fds [400]int
+	first := 0
+	for i := range fds {
+		fds[i] = s.open(t, "proc/cpuinfo")
+		var err error
+		if first, err = unix.Pread(fds[i], b, 0); err != nil || strings.Count(string(b[:first]), "processor") != 1 {
+			t.Fatalf("%q, %v", b[:max(0, first)], err)
+		}
+	}
+	s.kill(t)
+	s.set(t, "cpu.max", "max 100000\n")
+	s.start(t)
+	for i, fd := range fds {
+		if n, err := unix.Pread(fd, b, int64(first)); err != nil || n != 0 {
+			t.Fatalf("after the end of file %d: %q, %v", i, b[:max(0, n)], err)
+		}
+	}
+	if n, err := unix.Pread(fds[0], b, 0); err != nil || n <= first {
+		t.Errorf("read from the start: %q, %v", b[:max(0, n)], err)
+	}
+}
+
+// open opens a file of the container until the test ends.
+func (s *servers) open(t *testing.T, file string) int {
+	t.Helper()
+	fd, err := unix.Open(s.path(file), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) }) //nolint:errcheck // only read
+	return fd
+}
+
 // TestWhatCannotBeTakenOver is refused, and says why.
 func TestWhatCannotBeTakenOver(t *testing.T) {
 	open := func(change func(head []byte)) error {
@@ -273,7 +394,11 @@ func TestWhatCannotBeTakenOver(t *testing.T) {
 	if err := open(func([]byte) {}); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
+	if err := open(func(h []byte) { h[8] = 1 }); err != nil {
+		t.Errorf("version 1 that has been made longer: %v", err)
+	}
 	for says, change := range map[string]func(head []byte){
+		"is version 0, this program knows": func(h []byte) { h[8] = 0 },
 		"is version 7, this program knows": func(h []byte) { h[8] = 7 },
 		"not such memory":                  func(h []byte) { h[0] = 'x' },
 		"not what its version says":        func(h []byte) { h[12]++ },
