@@ -81,6 +81,26 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// TestRunningByItsID: also a container runs of which nobody has told more than its id.
+func TestRunningByItsID(t *testing.T) {
+	r, c := newRegistry(t)
+	v := r.Lookup(someID)
+	if v.Running() || v.PID() != 0 {
+		t.Errorf("before it is there: running, process %d", v.PID())
+	}
+	group(t, c, "docker/"+someID, 64<<20)
+	waitFor(t, "file", func() bool { _, err := v.Append(&Files[0], nil); return err == nil })
+	if !v.Running() || v.PID() != c.PID {
+		t.Errorf("running: %t, process %d, want %d", v.Running(), v.PID(), c.PID)
+	}
+	if err := os.RemoveAll(filepath.Join(c.Root, "proc", fmt.Sprint(c.PID))); err != nil {
+		t.Fatal(err)
+	}
+	if v.Running() {
+		t.Error("its process has ended")
+	}
+}
+
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {

@@ -78,9 +78,9 @@ func (v *View) Container() Container {
 	return v.container
 }
 
-// Running says that the container's init exists.
+// Running says that the container's init exists, as far as it is known.
 func (v *View) Running() bool {
-	pid := v.Container().PID
+	pid := v.PID()
 	if pid == 0 {
 		return false
 	}
