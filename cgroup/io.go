@@ -38,23 +38,33 @@ func newIOFiles(g *Group) ioFiles {
 }
 
 // IO appends the devices on which the group has done I/O. Of v1's sources the
-// first that knows of any counts.
+// first that knows of any counts. The error is os.ErrNotExist where there are none.
 func (g *Group) IO(devs []IODevice) ([]IODevice, error) {
 	start := len(devs)
 	if f := g.io.stat; f != nil {
 		err := f.with(func(b []byte) (err error) { devs, err = parseIOStat(b, devs); return err })
 		return devs, err
 	}
+	var missing error
+	found := false
 	for _, pair := range g.io.pairs {
 		for i, f := range pair {
 			err := f.with(func(b []byte) (err error) { devs, err = parseBlkio(b, devs, start, i == 1); return err })
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+				missing = err
+			case err != nil:
 				return devs[:start], err
+			default:
+				found = true
 			}
 		}
 		if len(devs) > start {
 			break
 		}
+	}
+	if !found {
+		return devs, missing
 	}
 	return devs, nil
 }

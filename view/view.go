@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
 
@@ -201,17 +203,28 @@ func (h *Host) startOf(pid int) (time.Duration, error) {
 }
 
 // fault notes a cgroup file that could not be read: its figure is 0. The
-// first one of a view is logged.
+// first one of a view is logged. That a group was removed is no fault.
 func (v *View) fault(err error) {
 	if err == nil {
 		return
 	}
 	v.suspect.Store(true)
+	if (errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)) && v.removed() {
+		return
+	}
 	if v.faults.Add(1) == 1 && v.log != nil {
 		c := v.Container()
 		v.log.Warn("a cgroup file can't be read, its figures are shown as 0",
 			"container", c.ID, "namespace", c.Namespace, "pod", c.Pod, "name", c.Name, "error", err)
 	}
+}
+
+// removed says that the view's group does not exist any more.
+func (v *View) removed() bool {
+	v.mu.Lock()
+	g := v.group
+	v.mu.Unlock()
+	return g != nil && g.Gone()
 }
 
 // faultUnlessMissing is fault for files that not every kernel has.
