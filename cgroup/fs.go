@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // FS is the set of cgroup hierarchies mounted below a root directory.
@@ -44,12 +45,12 @@ func Open(root string) (*FS, error) {
 		return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
 	}
 	defer f.Close()
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		fs.addMount(sc.Text())
-	}
-	if err := sc.Err(); err != nil {
+	mounts, err := mountinfo.GetMountsFromReader(f, mountinfo.FSTypeFilter("cgroup2", "cgroup"))
+	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	for _, m := range mounts {
+		fs.addMount(m)
 	}
 	if fs.unified == "" && len(fs.v1) == 0 {
 		return nil, fmt.Errorf("no cgroup hierarchy in %s: mount cgroup2 on /sys/fs/cgroup, or run where the host's /sys/fs/cgroup can be seen", name)
@@ -66,52 +67,24 @@ func Open(root string) (*FS, error) {
 	return fs, nil
 }
 
-// addMount takes one line of mountinfo (proc_pid_mountinfo(5)). The first
-// mount of a hierarchy wins; bind mounts of a part of it are passed over.
-func (fs *FS) addMount(line string) {
-	m, ok := parseMount(line)
-	if !ok || m.root != "/" {
+// addMount takes a mount of a hierarchy. The first one wins; bind mounts of a
+// part of it are passed over.
+func (fs *FS) addMount(m *mountinfo.Info) {
+	if m.Root != "/" {
 		return
 	}
-	dir := filepath.Join(fs.root, m.point)
-	switch m.fstype {
-	case "cgroup2":
+	dir := filepath.Join(fs.root, m.Mountpoint)
+	if m.FSType == "cgroup2" {
 		if fs.unified == "" {
 			fs.unified = dir
 		}
-	case "cgroup":
-		for c := range strings.SplitSeq(m.superOptions, ",") {
-			if _, dup := fs.v1[c]; !dup && c != "rw" && c != "ro" {
-				fs.v1[c] = dir
-			}
+		return
+	}
+	for c := range strings.SplitSeq(m.VFSOptions, ",") {
+		if _, dup := fs.v1[c]; !dup && c != "rw" && c != "ro" {
+			fs.v1[c] = dir
 		}
 	}
-}
-
-type mount struct {
-	root, point, fstype, superOptions string
-}
-
-func parseMount(line string) (mount, bool) {
-	pre, post, ok := strings.Cut(line, " - ")
-	if !ok {
-		return mount{}, false
-	}
-	a, b := strings.Fields(pre), strings.Fields(post)
-	if len(a) < 6 || len(b) < 3 {
-		return mount{}, false
-	}
-	return mount{
-		root:         unescapeMount(a[3]),
-		point:        unescapeMount(a[4]),
-		fstype:       b[0],
-		superOptions: b[2],
-	}, true
-}
-
-// unescapeMount undoes the octal escapes of mountinfo (space, tab, newline, backslash).
-func unescapeMount(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // Mode names the layout: "v2", "v1", or "hybrid" where cgroup2 is mounted

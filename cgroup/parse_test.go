@@ -174,7 +174,6 @@ func FuzzParsers(f *testing.F) {
 		parseBlkio(b, nil, 0, true)                                       //nolint:errcheck // it must not panic
 		parseUsageAll(b, nil)                                             //nolint:errcheck // it must not panic
 		scaleUsage(b, []CPUTime{{User: 7, System: 1 << 60}, {System: 3}}) //nolint:errcheck // it must not panic
-		parseMount(string(b))
 		if p, err := parsePaths(string(b)); err == nil {
 			for c, at := range p.V1 {
 				if checkPath(at) != nil {
