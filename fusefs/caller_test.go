@@ -1,13 +1,17 @@
 package fusefs_test
 
 import (
+	"encoding/binary"
+	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+	"github.com/lxcfs-nri/lxcfs-nri/fusefs"
 	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
@@ -97,5 +101,63 @@ func TestUnlimitedCallersGetTheHostsFiles(t *testing.T) {
 		if got != want {
 			t.Errorf("%s is %q, want the host's %q", f, got, want)
 		}
+	}
+}
+
+// TestCallersOfOneGroupShareATurn, whatever PID namespaces they are in.
+func TestCallersOfOneGroupShareATurn(t *testing.T) {
+	m, log := machine(t)
+	m.registry.Close()
+	link := func(ns, name string) {
+		t.Helper()
+		dir := filepath.Join(m.root, "proc", name, "ns")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(ns, filepath.Join(dir, "pid")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const host, inside = "pid:[1]", "pid:[2]"
+	link(host, "self")
+	for pid, at := range map[int][2]string{77: {host, "ctr"}, 78: {host, "ctr"}, 80: {inside, "ctr"}, 81: {inside, "ctr/child"}, 82: {host, "other"}} {
+		link(at[0], fmt.Sprint(pid))
+		write(t, fmt.Sprintf("%s/proc/%d/cgroup", m.root, pid), "0::/"+at[1]+"\n")
+		write(t, fmt.Sprintf("%s/sys/fs/cgroup/%s/cgroup.procs", m.root, at[1]), "")
+	}
+	write(t, m.root+"/proc/80/status", "NSpid:\t80\t1\n")
+	groups, err := cgroup.Open(m.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.registry = view.NewRegistry(view.NewHost(m.root), groups, log, view.Options{})
+	t.Cleanup(m.registry.Close)
+	shared, err := fusefs.NewShared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shared.Close() }) //nolint:errcheck // memory of a test
+	fs := fusefs.New(m.registry, log, everything)
+	send := protocol(fs, shared)
+	turn := func(pid uint32) uint32 {
+		t.Helper()
+		const opGetattr, meminfo = 3, 1 << 8
+		in := requestOf(opGetattr, 0, make([]byte, 16)...)
+		binary.NativeEndian.PutUint64(in[16:], meminfo)
+		binary.NativeEndian.PutUint32(in[32:], pid)
+		send(in)
+		return fs.TurnOf(pid)
+	}
+	ours := turn(77)
+	for _, pid := range []uint32{78, 80, 81} {
+		if got := turn(pid); got != ours || got == 0 {
+			t.Errorf("process %d: turn %d, want %d", pid, got, ours)
+		}
+	}
+	if got := turn(82); got == 0 || got == ours {
+		t.Errorf("a process of another group: turn %d, the first one's is %d", got, ours)
+	}
+	if got := turn(83); got != 0 {
+		t.Errorf("a process that is not there: turn %d", got)
 	}
 }

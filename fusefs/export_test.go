@@ -12,3 +12,6 @@ func (fs *FileSystem) Protocol(shared *Shared) *fuse.ProtocolServer {
 
 // Reply makes the answer to a request.
 var Reply = reply
+
+// TurnOf is the group whose turn a thread's requests are, 0 where it is not known.
+func (fs *FileSystem) TurnOf(pid uint32) uint32 { return fs.callers.of(pid) }

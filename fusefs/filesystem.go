@@ -34,6 +34,7 @@ type FileSystem struct {
 	log      *slog.Logger
 	tree     tree
 	cpuPaths cpuPaths
+	callers  callers
 	open     *snapshots // set before anything is served
 	handle   atomic.Uint64
 	scratch  sync.Pool // of *[]byte, for rendering
@@ -195,17 +196,16 @@ func (fs *FileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 
 // render appends a file's content, as the process pid shall see it.
 func (fs *FileSystem) render(n *node, pid uint32, b []byte) ([]byte, error) {
+	v, err := fs.viewOf(n, pid)
 	switch {
+	case err != nil:
+		return b, err
 	case n.entry == nil:
-		v, err := fs.viewOf(n, pid)
-		if err != nil {
-			return b, err
-		}
 		return v.AppendCPUFile(*n.cpu, b)
 	case n.view == nil:
-		return fs.registry.AppendForCaller(int(pid), n.entry.file, b)
+		return v.AppendForCaller(n.entry.file, b)
 	}
-	return n.view.Append(n.entry.file, b)
+	return v.Append(n.entry.file, b)
 }
 
 // viewOf is a node's view; of a caller-resolved one that of who asks.
@@ -213,7 +213,11 @@ func (fs *FileSystem) viewOf(n *node, pid uint32) (*view.View, error) {
 	if n.view != nil {
 		return n.view, nil
 	}
-	return fs.registry.CallerView(int(pid))
+	v, err := fs.registry.CallerView(int(pid))
+	if err == nil {
+		fs.callers.note(pid, v.CallersGroup())
+	}
+	return v, err
 }
 
 // Open gives a handle. It is only a number: a container may open as many files

@@ -50,10 +50,10 @@ type loop struct {
 	wg       sync.WaitGroup
 }
 
-func newLoop(fd int, server *fuse.ProtocolServer, shared *Shared) *loop {
+func newLoop(fd int, server *fuse.ProtocolServer, shared *Shared, callers *callers) *loop {
 	return &loop{
 		fd: fd, server: server, shared: shared, slots: make(chan int, maxWorkers),
-		queue: newQueue(shared, runtime.GOMAXPROCS(0)),
+		queue: newQueue(shared, callers, runtime.GOMAXPROCS(0)),
 		spare: make(chan struct{}), done: make(chan struct{}), watch: make(chan struct{}, 1),
 	}
 }

@@ -107,7 +107,7 @@ func (fs *FileSystem) connect(dir string, device int, shared *Shared) *Conn {
 			return fuse.EIO
 		},
 	})
-	return &Conn{dir: dir, loop: newLoop(device, server, shared), fd: device}
+	return &Conn{dir: dir, loop: newLoop(device, server, shared, &fs.callers), fd: device}
 }
 
 // Device is the descriptor of /dev/fuse: who keeps a copy keeps the connection.

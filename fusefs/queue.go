@@ -11,21 +11,25 @@ import (
 // that reads in a thousand threads waits for itself, not its neighbours for it.
 // They are in shared memory, as all that was taken from the kernel.
 type queue struct {
-	shared *Shared
+	shared  *Shared
+	callers *callers
 	// perView is how many requests of one view are answered at a time: fewer
 	// than there are workers, of which one is left for the others.
 	perView int
 
 	mu    sync.Mutex
 	free  []int // slots
-	views map[uint32]*turn
+	turns map[whose]*turn
 	ring  []*turn // those with requests waiting, next one first
 	count int
 }
 
+// whose is a view's number, or, where that is 0, the group of those who ask.
+type whose struct{ view, group uint32 }
+
 // turn is what waits of one view.
 type turn struct {
-	view  uint32
+	whose
 	slots []int
 	busy  int // being answered
 }
@@ -37,8 +41,8 @@ type ticket struct {
 	in   []byte
 }
 
-func newQueue(shared *Shared, perView int) *queue {
-	q := &queue{shared: shared, perView: perView, views: map[uint32]*turn{}}
+func newQueue(shared *Shared, callers *callers, perView int) *queue {
+	q := &queue{shared: shared, callers: callers, perView: perView, turns: map[whose]*turn{}}
 	for n := queueSlots - 1; n >= 0; n-- {
 		if slot := shared.queued(n); pending(slot) >= int(unsafe.Sizeof(fuse.InHeader{})) {
 			q.pushLocked(n)
@@ -65,11 +69,15 @@ func (q *queue) put(in []byte) bool {
 }
 
 func (q *queue) pushLocked(n int) {
-	view, _ := splitNode((*fuse.InHeader)(unsafe.Pointer(&q.shared.queued(n)[0])).NodeId)
-	t := q.views[view]
+	h := (*fuse.InHeader)(unsafe.Pointer(&q.shared.queued(n)[0]))
+	var w whose
+	if w.view, _ = splitNode(h.NodeId); w.view == 0 {
+		w.group = q.callers.of(h.Pid)
+	}
+	t := q.turns[w]
 	if t == nil {
-		t = &turn{view: view}
-		q.views[view] = t
+		t = &turn{whose: w}
+		q.turns[w] = t
 	}
 	if len(t.slots) == 0 {
 		q.ring = append(q.ring, t)
@@ -109,7 +117,7 @@ func (q *queue) answered(k ticket) {
 	defer q.mu.Unlock()
 	q.free = append(q.free, k.slot)
 	if k.turn.busy--; k.turn.busy == 0 && len(k.turn.slots) == 0 {
-		delete(q.views, k.turn.view)
+		delete(q.turns, k.turn.whose)
 	}
 }
 

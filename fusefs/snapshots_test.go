@@ -66,16 +66,7 @@ func TestAnsweredTwice(t *testing.T) {
 	order := binary.NativeEndian
 	// process gives what answers requests in a process of its own: a read of meminfo.
 	process := func() func(unique, offset uint64) []byte {
-		server := fusefs.New(m.registry, log, everything).Protocol(shared)
-		send := func(in []byte) []byte {
-			order.PutUint32(in, uint32(len(in)))
-			out := make([]byte, 1<<16)
-			return out[:fusefs.Reply(server, in, out)]
-		}
-		init := requestOf(opInit, 0, make([]byte, 64)...)
-		order.PutUint32(init[inHeaderSize:], 7)
-		order.PutUint32(init[inHeaderSize+4:], 38)
-		send(init)
+		send := protocol(fusefs.New(m.registry, log, everything), shared)
 		return func(unique, offset uint64) []byte {
 			const opRead, meminfo, handle, byWhom = 15, 1<<40 | 1<<8, 1<<40 | 9, 1 << 1
 			in := requestOf(opRead, 0)
@@ -103,4 +94,20 @@ func TestAnsweredTwice(t *testing.T) {
 	if got := read(108, 0); len(got) < 1000 || string(got[outHeaderSize:]) == string(first[outHeaderSize:]) {
 		t.Errorf("a new request is given an old text: %q", got)
 	}
+}
+
+// protocol has a file system answer requests without a device, once it was told
+// what it is to speak.
+func protocol(fs *fusefs.FileSystem, shared *fusefs.Shared) (send func(in []byte) []byte) {
+	server := fs.Protocol(shared)
+	send = func(in []byte) []byte {
+		binary.NativeEndian.PutUint32(in, uint32(len(in)))
+		out := make([]byte, 1<<16)
+		return out[:fusefs.Reply(server, in, out)]
+	}
+	init := requestOf(opInit, 0, make([]byte, 64)...)
+	binary.NativeEndian.PutUint32(init[inHeaderSize:], 7)
+	binary.NativeEndian.PutUint32(init[inHeaderSize+4:], 38)
+	send(init)
+	return send
 }

@@ -99,14 +99,9 @@ func (c *callers) closeAll() {
 	}
 }
 
-// AppendForCaller appends what the process pid (as the daemon sees it) shall
-// see of a file: the view of its container, and the host's own file where it
-// is in no group with a limit.
-func (r *Registry) AppendForCaller(pid int, f *File, b []byte) ([]byte, error) {
-	v, err := r.CallerView(pid)
-	if err != nil {
-		return b, err
-	}
+// AppendForCaller appends what callers of this view (Registry.CallerView) shall
+// see of a file: it, or the host's own file where no level has a limit.
+func (v *View) AppendForCaller(f *File, b []byte) ([]byte, error) {
 	limited, err := v.limited()
 	switch {
 	case err != nil:
@@ -114,9 +109,13 @@ func (r *Registry) AppendForCaller(pid int, f *File, b []byte) ([]byte, error) {
 	case limited:
 		return f.Append(v, b)
 	}
-	whole, err := r.host.read(f.host)
+	whole, err := v.host.read(f.host)
 	return append(b, whole...), err
 }
+
+// CallersGroup is a number that the views of callers in one group have in common,
+// those of several PID namespaces too; as good as never with another group's.
+func (v *View) CallersGroup() uint32 { return v.callersGroup }
 
 // CallerView finds the group that decides what a process sees: that of the
 // init of its PID namespace, or its own in the host's.
@@ -140,6 +139,9 @@ func (r *Registry) CallerView(pid int) (*View, error) {
 		return nil, err
 	}
 	v := r.newView(0, Container{ID: ns, PID: initPID})
+	if g, err := v.cgroup(); err == nil {
+		v.callersGroup = uint32(g.Inode())
+	}
 	return r.callers.put(&caller{key: ns, view: v, pid: initPID}).view, nil
 }
 
@@ -164,7 +166,7 @@ func (r *Registry) callerInHost(pid int) (*View, error) {
 	}
 	g := r.fs.GroupAt(paths)
 	v := r.newView(0, Container{ID: g.Path()})
-	v.group = g
+	v.group, v.callersGroup = g, uint32(inode)
 	return r.callers.put(&caller{key: key, view: v, inode: inode}).prepare(r.host), nil
 }
 

@@ -27,7 +27,12 @@ func TestCallersAtOnce(t *testing.T) {
 			wg.Go(func() {
 				<-begin
 				for range 5 {
-					if b, err := r.AppendForCaller(c.PID, &Files[i%6], nil); err != nil || len(b) == 0 {
+					v, err := r.CallerView(c.PID)
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					if b, err := v.AppendForCaller(&Files[i%6], nil); err != nil || len(b) == 0 {
 						t.Errorf("%s: %q, %v", Files[i%6].Path, b, err)
 					}
 				}

@@ -42,6 +42,7 @@ type View struct {
 	log    *slog.Logger
 
 	noSwap, hideThrottled bool
+	callersGroup          uint32
 
 	mu        sync.Mutex
 	container Container
