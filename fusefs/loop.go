@@ -19,6 +19,10 @@ const (
 	// maxRead is the kernel's own bound without FUSE_MAX_PAGES: 32 pages of
 	// 4 KiB; larger pages give larger reads.
 	maxReadPages = 32
+	// maxAtOnce is how many requests are answered without a turn before one that
+	// waits for its: threads that open files, and nothing else, have new ones in
+	// the device all the time.
+	maxAtOnce = 16
 )
 
 // loop reads requests from the device and answers them.
@@ -28,8 +32,8 @@ const (
 // at once when requests queue up that have to render, and by the watch when the
 // busy one is stuck.
 //
-// All that the kernel has is taken before one request is answered, so that each
-// view can have its turn.
+// All that the kernel has is taken before one request is answered that renders, so
+// that each view can have its turn.
 type loop struct {
 	fd     int
 	server *fuse.ProtocolServer
@@ -129,7 +133,7 @@ func (l *loop) worker() {
 	in := l.shared.slot(number)
 	out := make([]byte, replySize())
 	for {
-		for {
+		for atOnce := 0; atOnce < maxAtOnce; {
 			n, err := l.read(in)
 			if err != nil {
 				l.stop(err)
@@ -140,6 +144,7 @@ func (l *loop) worker() {
 			}
 			if !renders(in) || !l.queue.put(in[:n]) {
 				l.answer(in[:n], out)
+				atOnce++
 			}
 			clearSlot(in)
 		}
