@@ -1,17 +1,22 @@
 package soak
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
+
+	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
 // checker knows what the texts of one reader must have in common. The zero
 // value is ready.
 type checker struct {
-	memTotal uint64 // bytes; 0: any
-	keys     map[string]string
+	memTotal uint64            // bytes; 0: any
+	parts    map[string]string // of each file's texts, which stay the same
 	last     map[string]float64
+	disks    map[string]bool
 }
 
 // check finds what is torn in a text: two texts in one, a part that is missing,
@@ -34,10 +39,19 @@ func (c *checker) check(file, text string) error {
 		err = c.sameKeys(file, text, ":")
 	case "proc/swaps":
 		err = c.swaps(text)
-	case "sys/devices/system/cpu/online":
-		err = columns(text, 1)
+	case "proc/diskstats":
+		err = c.diskstats(text)
+	case "proc/slabinfo":
+		err = slabinfo(text)
 	default:
-		err = fmt.Errorf("no rule for %s", file)
+		switch dir := path.Dir(file); {
+		case dir == "proc/pressure":
+			err = c.pressure(file, text)
+		case strings.HasPrefix(file, view.CPUDir+"/"):
+			err = c.cpuFile(file, text)
+		default:
+			err = errors.New("there is no rule for it")
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w:\n%.400s", file, err, text)
@@ -55,14 +69,19 @@ func (c *checker) sameKeys(file, text, separator string) error {
 		}
 		b.WriteString(key + "\n")
 	}
-	if c.keys == nil {
-		c.keys = map[string]string{}
+	return c.same(file, b.String())
+}
+
+// same: a part of a file's text is what it was in the text before.
+func (c *checker) same(file, part string) error {
+	if c.parts == nil {
+		c.parts = map[string]string{}
 	}
-	before, known := c.keys[file]
+	before, known := c.parts[file]
 	if !known {
-		c.keys[file] = b.String()
-	} else if before != b.String() {
-		return fmt.Errorf("its lines were %q", before)
+		c.parts[file] = part
+	} else if before != part {
+		return fmt.Errorf("it was %q", before)
 	}
 	return nil
 }
@@ -113,7 +132,13 @@ func (c *checker) stat(text string) error {
 	cpus := uint64(0)
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) == 0 || !strings.HasPrefix(f[0], "cpu") {
+		if len(f) < 2 {
+			return fmt.Errorf("line %q", line)
+		}
+		if !strings.HasPrefix(f[0], "cpu") {
+			if err := c.statCount(f[0], f[1]); err != nil {
+				return err
+			}
 			continue
 		}
 		if len(f) != 11 {
@@ -131,6 +156,9 @@ func (c *checker) stat(text string) error {
 				return fmt.Errorf("line %q", line)
 			}
 			into[i] += n
+			if err := c.notLess(fmt.Sprintf("column %d of %s", i+1, f[0]), float64(n)); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range sum {
@@ -139,18 +167,97 @@ func (c *checker) stat(text string) error {
 			return fmt.Errorf("column %d is %d, of the CPUs %d", i+1, total[i], sum[i])
 		}
 	}
-	return c.notLess("CPU time", float64(total[0]+total[1]+total[2]))
+	return nil
+}
+
+// statCount: what is counted never falls; what is told of this moment is a number.
+func (c *checker) statCount(key, value string) error {
+	n, err := strconv.ParseUint(value, 10, 64)
+	switch {
+	case err != nil:
+		return err
+	case key == "btime":
+		return c.same("btime", value)
+	case key == "procs_running", key == "procs_blocked":
+		return nil
+	}
+	return c.notLess(key, float64(n))
 }
 
 func (c *checker) uptime(text string) error {
 	if err := columns(text, 2); err != nil {
 		return err
 	}
-	up, err := strconv.ParseFloat(strings.Fields(text)[0], 64)
-	if err != nil {
+	for i, what := range []string{"uptime", "idle time"} {
+		n, err := strconv.ParseFloat(strings.Fields(text)[i], 64)
+		if err != nil {
+			return err
+		}
+		if err := c.notLess(what, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// diskstats: all lines have as many figures, devices stay, and what they count
+// does not fall. Devices may come meanwhile.
+func (c *checker) diskstats(text string) error {
+	seen := map[string]bool{}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if err := c.same("figures of a device", strconv.Itoa(len(f))); err != nil {
+			return fmt.Errorf("line %q: %w", line, err)
+		}
+		if len(f) < 3+11 { // before Linux 4.18
+			return fmt.Errorf("line %q", line)
+		}
+		seen[f[2]] = true
+		for i, w := range f[3:] {
+			n, err := strconv.ParseUint(w, 10, 64)
+			if err != nil {
+				return fmt.Errorf("line %q", line)
+			}
+			if err := c.notLess(fmt.Sprintf("figure %d of %s", i+1, f[2]), float64(n)); err != nil {
+				return err
+			}
+		}
+	}
+	for disk := range c.disks {
+		if !seen[disk] {
+			return fmt.Errorf("%s is missing", disk)
+		}
+	}
+	c.disks = seen
+	return nil
+}
+
+// slabinfo is the head of the kernel's.
+func slabinfo(text string) error {
+	lines := strings.SplitAfter(text, "\n")
+	if len(lines) != 3 || lines[0] != "slabinfo - version: 2.1\n" || !strings.HasPrefix(lines[1], "# name ") || !strings.HasSuffix(lines[1], " <sharedavail>\n") {
+		return errors.New("not the two lines of its head")
+	}
+	return nil
+}
+
+// pressure: the time that was lost does not fall.
+func (c *checker) pressure(file, text string) error {
+	if err := c.sameKeys(file, text, " "); err != nil {
 		return err
 	}
-	return c.notLess("uptime", up)
+	for line := range strings.Lines(text) {
+		var kind string
+		var average [3]float64
+		var total uint64
+		if _, err := fmt.Sscanf(line, "%s avg10=%f avg60=%f avg300=%f total=%d\n", &kind, &average[0], &average[1], &average[2], &total); err != nil {
+			return fmt.Errorf("line %q: %w", line, err)
+		}
+		if err := c.notLess(kind+" of "+file, float64(total)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *checker) swaps(text string) error {

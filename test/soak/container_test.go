@@ -33,8 +33,8 @@ func TestThreads(t *testing.T) {
 
 	hostile, neighbour := &readers{}, quiet(t, d, b)
 	hostile.start(t, a.Group.Command,
-		reading{Way: wayOpen, Root: d.root(a), Threads: setup.threads / 2, MemTotal: a.memTotal},
-		reading{Way: wayPread, Root: d.root(a), Threads: setup.threads - setup.threads/2, MemTotal: a.memTotal},
+		reading{Way: wayOpen, Root: d.root(a), Files: namedFiles(), Threads: setup.threads / 2, MemTotal: a.memTotal},
+		reading{Way: wayPread, Root: d.root(a), Files: namedFiles(), Threads: setup.threads - setup.threads/2, MemTotal: a.memTotal},
 	)
 	time.Sleep(5 * time.Second)
 	memory = d.bounded(t)

@@ -37,10 +37,11 @@ func beHolder(arg string) error {
 	if err := json.Unmarshal([]byte(arg), &h); err != nil {
 		return err
 	}
+	files := namedFiles()
 	fds := make([]int, 0, h.Count)
 	b := make([]byte, 20)
 	for i := range h.Count {
-		fd, err := unix.Open(filepath.Join(h.Root, allFiles[i%len(allFiles)]), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(filepath.Join(h.Root, files[i%len(files)]), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
@@ -64,7 +65,7 @@ func beHolder(arg string) error {
 		for i := 0; i < len(fds); i += 100 {
 			if n, err := unix.Pread(fds[i], b, 1); err != nil || n < 1 {
 				again.Failed++
-				again.Example = fmt.Sprintf("%s: %d, %v", allFiles[i%len(allFiles)], n, err)
+				again.Example = fmt.Sprintf("%s: %d, %v", files[i%len(files)], n, err)
 			}
 		}
 		if err := out.Encode(again); err != nil {

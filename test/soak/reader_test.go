@@ -38,17 +38,13 @@ const (
 type reading struct {
 	Way      string
 	Root     string   // the folder that holds proc/ and sys/
-	Files    []string // all in turn; all that are known if there are none
+	Files    []string // all in turn; all that are served if there are none
 	Threads  int
 	Pause    time.Duration // between two texts
 	MemTotal uint64        // as meminfo must show
 	// MayEnd says that the container may end meanwhile: ESRCH is an answer then, and
 	// ENOENT when its folder is opened later.
 	MayEnd bool
-}
-
-var allFiles = []string{
-	"proc/meminfo", "proc/stat", "proc/uptime", "proc/cpuinfo", "proc/loadavg", "proc/swaps", "sys/devices/system/cpu/online",
 }
 
 // seen is what readers have seen.
@@ -84,7 +80,11 @@ func beReader(arg string) error {
 	var wg, begun sync.WaitGroup
 	for _, r := range rs {
 		if len(r.Files) == 0 {
-			r.Files = allFiles
+			tree, err := cpuTree(r.Root)
+			if err != nil {
+				return err
+			}
+			r.Files = slices.Concat(namedFiles(), tree)
 		}
 		for range r.Threads {
 			t := &thread{reading: r, checker: checker{memTotal: r.MemTotal}, buf: make([]byte, 64<<10), kept: map[string]int{}, stop: &stop}
