@@ -274,7 +274,7 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	}
 	if !again { // else the reader may have the text that is lost
 		viewNumber, _ := splitNode(in.NodeId)
-		fs.open.put(in.Fh, in.Unique, viewNumber, b)
+		fs.open.put(in.Fh, in.Unique, ownerOf(viewNumber, fs.callers.of(in.Pid)), b)
 	}
 	got := 0
 	if in.Offset < uint64(len(b)) {

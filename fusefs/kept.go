@@ -5,14 +5,11 @@ import (
 	"unsafe"
 )
 
-// maxKeptPerView leaves room in the shared memory to other containers.
-const maxKeptPerView = 64
-
 // keptSnapshot is a snapshot in shared memory. handle is written last, and is 0
 // while the rest is not whole.
 type keptSnapshot struct {
 	handle atomic.Uint64
-	view   uint32
+	owner  owner
 	size   uint32 // of the text, which may be too long to be kept
 	data   [sharedSnapshotSize - 16]byte
 }
@@ -47,7 +44,7 @@ func (k *kept) give(n int) {
 func (k *kept) save(n int, snap *snapshot) {
 	e := k.entry(n)
 	e.handle.Store(0)
-	e.view, e.size = snap.view, uint32(len(snap.data))
+	e.owner, e.size = snap.owner, uint32(len(snap.data))
 	if len(snap.data) <= len(e.data) {
 		copy(e.data[:], snap.data)
 	}
@@ -62,7 +59,7 @@ func (k *kept) load(n int) *snapshot {
 	if handle == 0 {
 		return nil
 	}
-	snap := &snapshot{handle: handle, view: e.view, kept: n}
+	snap := &snapshot{handle: handle, owner: e.owner, kept: n}
 	if size := int(e.size); size <= len(e.data) {
 		snap.data = append([]byte(nil), e.data[:size]...)
 	} else {

@@ -313,6 +313,39 @@ func TestTakeOverOfVersion1(t *testing.T) {
 	s.manyEnds(t)
 }
 
+// TestTextsReadLastAreKept: files that stay open do not take from the others what
+// has a text go on in the next server.
+func TestTextsReadLastAreKept(t *testing.T) {
+	s := newServers(t)
+	s.start(t)
+	b := make([]byte, 4096)
+	begin := func() (fd int, text string) {
+		t.Helper()
+		fd = s.open(t, "proc/meminfo")
+		n, err := unix.Pread(fd, b, 0)
+		if err != nil || n < 1000 {
+			t.Fatalf("%q, %v", b[:max(0, n)], err)
+		}
+		return fd, string(b[:n])
+	}
+	old, _ := begin()
+	for range 100 {
+		begin()
+	}
+	if _, err := unix.Pread(old, b, 0); err != nil {
+		t.Fatal(err)
+	}
+	fd, whole := begin()
+	s.kill(t)
+	s.set(t, "memory.current", "1048576\n") // a text made now is another one
+	s.start(t)
+	for name, fd := range map[string]int{"opened last": fd, "read again": old} {
+		if n, err := unix.Pread(fd, b, 100); err != nil || string(b[:n]) != whole[100:] {
+			t.Errorf("the text of the file %s goes on with %q, %v", name, b[:max(0, n)], err)
+		}
+	}
+}
+
 // TestEndOfATextThatIsNotKeptAnyMore: who has read all of one of very many open
 // files is told that it ends there also by a server that comes later.
 func TestEndOfATextThatIsNotKeptAnyMore(t *testing.T) {
