@@ -110,17 +110,21 @@ func (c *cpuClock) count(tasks uint64) uint64 {
 	return c.processes
 }
 
-// goOn has the figures kept from now on, and takes over those that were.
+// goOn has the figures kept from now on, those too of reads before the container
+// was started (a runtime's, of a mount's source), or takes over those that were.
 // Without room (nil) they live as long as this process. It tells when the
 // container was born, where that was known before.
 func (c *cpuClock) goOn(kept *keptClock) (born time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if kept == nil || c.kept != nil || c.cpus != nil {
+	if kept == nil || c.kept != nil {
 		return 0, false
 	}
 	c.kept = kept
-	c.cpus, known = kept.load(&c.clockFigures)
+	cpus, known := kept.load(&c.clockFigures)
+	if known {
+		c.cpus = cpus
+	}
 	return c.born, known
 }
 

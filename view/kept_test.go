@@ -1,12 +1,15 @@
 package view
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 )
 
 func openKept(t *testing.T, name string) *Kept {
@@ -71,6 +74,57 @@ func TestKeptClockGoesOnInTheNextProcess(t *testing.T) {
 	if _, known := again.goOn(k.take("a")); known {
 		t.Error("what ended for ever is known still")
 	}
+	closeKept(t, k)
+}
+
+// TestReadsBeforeTheStartAreKept: a runtime looks at a mount's source before it
+// tells of the container's process. What is counted from then on outlives the
+// daemon, too.
+func TestReadsBeforeTheStartAreKept(t *testing.T) {
+	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
+	groups, err := cgroup.Open(c.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := group(t, c, "pods/one", 64<<20)
+	name := filepath.Join(t.TempDir(), "clocks")
+	var r *Registry
+	process := func(k *Kept) {
+		r = NewRegistry(NewHost(c.Root), groups, slog.New(slog.DiscardHandler), Options{Kept: k})
+		t.Cleanup(r.Close)
+	}
+	processes := func(told Container, tasks string) string {
+		t.Helper()
+		write(t, filepath.Join(dir, "pids.current"), []byte(tasks))
+		v := add(t, r, told)
+		v.tasks.set = false // else they are known for a second
+		b, err := v.Append(&Files[3], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "\nprocesses ")
+		n, _, _ := strings.Cut(rest, "\n")
+		return n
+	}
+	k := openKept(t, name)
+	process(k)
+	created := Container{ID: "c", CgroupsPath: "/pods/one"}
+	started := Container{ID: "c", CgroupsPath: "/pods/one", PID: c.PID}
+	for _, step := range []struct {
+		told  Container
+		tasks string
+	}{{created, "6\n"}, {started, "1\n"}} {
+		if got := processes(step.told, step.tasks); got != "6" {
+			t.Errorf("%+v: %s processes, want 6", step.told, got)
+		}
+	}
+	next := openKept(t, name) // as if killed: nothing is released
+	process(next)
+	if got := processes(started, "1\n"); got != "6" {
+		t.Errorf("in the next process: %s processes, want 6", got)
+	}
+	r.Close()
+	closeKept(t, next)
 	closeKept(t, k)
 }
 
