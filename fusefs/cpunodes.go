@@ -28,7 +28,14 @@ const (
 type cpuPaths struct {
 	mu     sync.Mutex
 	byHash map[uint64]string
-	walked bool
+	walk   sync.Once // of the host's directory; who comes meanwhile waits for it
+}
+
+func (p *cpuPaths) of(hash uint64) (path string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	path, ok = p.byHash[hash]
+	return path, ok
 }
 
 func hashCPUPath(path string) uint64 {
@@ -63,27 +70,25 @@ func (fs *FileSystem) cpuNumber(n view.CPUNode) (uint64, bool) {
 // cpuNode is what a number stands for.
 func (fs *FileSystem) cpuNode(number uint64) (view.CPUNode, bool) {
 	hash := number & cpuPathMask
-	p := &fs.cpuPaths
-	p.mu.Lock()
-	path, ok := p.byHash[hash]
-	walk := !ok && !p.walked
-	p.walked = p.walked || walk
-	p.mu.Unlock()
-	if walk {
-		all, err := fs.registry.CPUPaths()
-		if err != nil {
-			fs.log.Warn("listing the CPU directory", "error", err)
-		}
-		slices.Sort(all)
-		for _, path := range append(all, "") {
-			fs.cpuNumber(view.CPUNode{CPU: -1, Path: path})
-		}
-		p.mu.Lock()
-		path, ok = p.byHash[hash]
-		p.mu.Unlock()
+	path, ok := fs.cpuPaths.of(hash)
+	if !ok {
+		fs.cpuPaths.walk.Do(fs.numberCPUPaths)
+		path, ok = fs.cpuPaths.of(hash)
 	}
 	cpu := int(number&^cpuNodeBit>>cpuShift) - 1
 	return view.CPUNode{CPU: cpu, Path: path}, ok
+}
+
+// numberCPUPaths numbers all that the host has.
+func (fs *FileSystem) numberCPUPaths() {
+	all, err := fs.registry.CPUPaths()
+	if err != nil {
+		fs.log.Warn("listing the CPU directory", "error", err)
+	}
+	slices.Sort(all)
+	for _, path := range append(all, "") {
+		fs.cpuNumber(view.CPUNode{CPU: -1, Path: path})
+	}
 }
 
 // lookupCPU finds an entry. Which CPUs there are changes with limits, so names

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,6 +312,34 @@ func TestTakeOverOfVersion1(t *testing.T) {
 		t.Errorf("the text goes on with %q, %v", b[:max(0, n)], err)
 	}
 	s.manyEnds(t)
+}
+
+// TestCPUFilesAfterTakeOver: who reads open files of the CPU directory gets them from
+// the next server, however many come to it at once, before it knows their names.
+func TestCPUFilesAfterTakeOver(t *testing.T) {
+	s := newServers(t)
+	cpuHost(t, s.mounted)
+	s.set(t, "cpu.max", "max 100000\n")
+	s.start(t)
+	fds := map[string]int{}
+	for _, cpu := range []string{"cpu0/", "cpu1/", "cpu2/", "cpu3/"} {
+		for _, file := range []string{"which", "online", "topology/core_id", "topology/die_id", "topology/core_cpus", "cache/index0/size"} {
+			fds[cpu+file] = s.open(t, filepath.Join(view.CPUDir, cpu+file))
+		}
+	}
+	s.idle(t)
+	s.kill(t)
+	var readers sync.WaitGroup
+	for file, fd := range fds {
+		readers.Go(func() {
+			b := make([]byte, 100)
+			if n, err := unix.Pread(fd, b, 0); err != nil || n < 2 {
+				t.Errorf("%s: %q, %v", file, b[:max(0, n)], err)
+			}
+		})
+	}
+	s.start(t)
+	readers.Wait()
 }
 
 // TestTextsReadLastAreKept: files that stay open do not take from the others what
