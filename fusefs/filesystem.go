@@ -272,13 +272,13 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		}
 		return nil, errno(err)
 	}
-	if !again { // else the reader may have the text that is lost
-		viewNumber, _ := splitNode(in.NodeId)
-		fs.open.put(in.Fh, in.Unique, ownerOf(viewNumber, fs.callers.of(in.Pid)), b)
-	}
 	got := 0
 	if in.Offset < uint64(len(b)) {
 		got = copy(buf, b[in.Offset:])
+	}
+	if !again { // else the reader may have the text that is lost
+		viewNumber, _ := splitNode(in.NodeId)
+		fs.open.put(in.Fh, in.Unique, ownerOf(viewNumber, fs.callers.of(in.Pid)), b, got == len(b))
 	}
 	return fuse.ReadResultData(buf[:got]), fuse.OK
 }

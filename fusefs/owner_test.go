@@ -18,7 +18,7 @@ func TestOpenFilesOfOthersAreLeftAlone(t *testing.T) {
 	handle := uint64(0)
 	put := func(o owner) uint64 {
 		handle++
-		s.put(handle, handle, o, fmt.Append(nil, "text ", handle))
+		s.put(handle, handle, o, fmt.Append(nil, "text ", handle), false)
 		return handle
 	}
 	var theirs []uint64
@@ -47,8 +47,8 @@ func TestOpenFilesOfOthersAreLeftAlone(t *testing.T) {
 func TestAnOpenFileThatIsPassedOn(t *testing.T) {
 	s := newSnapshots(sharedMemory(t))
 	first, second := ownerOf(0, 1), ownerOf(0, 2)
-	s.put(7, 1, first, []byte("a text"))
-	s.put(7, 2, second, []byte("another text"))
+	s.put(7, 1, first, []byte("a text"), false)
+	s.put(7, 2, second, []byte("another text"), false)
 	if h := s.owners[first]; len(s.owners) != 1 || h.count != 1 || h.bytes != len("another text") || h.kept != 1 {
 		t.Errorf("%d owners, %+v", len(s.owners), h)
 	}

@@ -111,8 +111,9 @@ func (s *snapshots) get(handle, request uint64) (snap *snapshot, again bool) {
 }
 
 // put keeps content, made for a request, as the snapshot of a handle. content is
-// copied.
-func (s *snapshots) put(handle, request uint64, o owner, content []byte) {
+// copied. Of a text that the reader has whole the next process needs to know the
+// size alone.
+func (s *snapshots) put(handle, request uint64, o owner, content []byte, whole bool) {
 	s.mu.Lock()
 	snap := s.byHandle[handle]
 	if snap != nil {
@@ -130,7 +131,9 @@ func (s *snapshots) put(handle, request uint64, o owner, content []byte) {
 	h.push(snap)
 	h.bytes += len(content) - snap.size
 	snap.size = len(content)
-	if snap.kept < 0 {
+	if whole {
+		s.unkeepLocked(h, snap)
+	} else if snap.kept < 0 {
 		s.keepLocked(h, snap, kept)
 	}
 	for h.count > 1 && (h.count > count || h.bytes > bytes) {

@@ -64,7 +64,8 @@ func TestAnsweredTwice(t *testing.T) {
 	}
 	t.Cleanup(func() { shared.Close() }) //nolint:errcheck // memory of a test
 	order := binary.NativeEndian
-	// process gives what answers requests in a process of its own: a read of meminfo.
+	const piece = 500
+	// process gives what answers requests in a process of its own: a read of a piece of meminfo.
 	process := func() func(unique, offset uint64) []byte {
 		send := protocol(fusefs.New(m.registry, log, everything), shared)
 		return func(unique, offset uint64) []byte {
@@ -73,25 +74,26 @@ func TestAnsweredTwice(t *testing.T) {
 			order.PutUint64(in[8:], unique)
 			order.PutUint64(in[16:], meminfo)
 			in = order.AppendUint64(order.AppendUint64(in, handle), offset)
-			in = order.AppendUint64(order.AppendUint32(order.AppendUint32(in, 4096), byWhom), 0)
+			in = order.AppendUint64(order.AppendUint32(order.AppendUint32(in, piece), byWhom), 0)
 			return send(append(in, make([]byte, 8)...))
 		}
 	}
 	read := process()
-	first, rest := read(100, 0), read(102, 500)
-	if len(first) < 1000 || !bytes.HasSuffix(first, rest[outHeaderSize:]) {
-		t.Fatalf("%q, %q", first, rest)
+	first, next := read(100, 0), read(102, piece)
+	if len(first) != outHeaderSize+piece || len(next) != len(first) || bytes.Equal(first[outHeaderSize:], next[outHeaderSize:]) {
+		t.Fatalf("%q, %q", first, next)
 	}
 	read(104, 0)
 	m.set(t, "memory.current", "1048576\n")
+	m.set(t, "memory.stat", "anon 8192\nactive_file 4096\n")
 	read = process()
 	if got := read(104, 0); string(got[outHeaderSize:]) != string(first[outHeaderSize:]) {
 		t.Errorf("answered again: %q, want %q", got, first)
 	}
-	if got := read(106, 500); string(got[outHeaderSize:]) != string(rest[outHeaderSize:]) {
-		t.Errorf("the text goes on with %q, want %q", got, rest)
+	if got := read(106, piece); string(got[outHeaderSize:]) != string(next[outHeaderSize:]) {
+		t.Errorf("the text goes on with %q, want %q", got, next)
 	}
-	if got := read(108, 0); len(got) < 1000 || string(got[outHeaderSize:]) == string(first[outHeaderSize:]) {
+	if got := read(108, 0); len(got) != len(first) || string(got[outHeaderSize:]) == string(first[outHeaderSize:]) {
 		t.Errorf("a new request is given an old text: %q", got)
 	}
 }

@@ -186,7 +186,7 @@ func TestTakeOver(t *testing.T) {
 	}
 	defer unix.Close(fd) //nolint:errcheck // only read
 	b := make([]byte, 4096)
-	if n, err := unix.Pread(fd, b[:100], 0); err != nil || string(b[:n]) != whole[:100] {
+	if n, err := unix.Pread(fd, b[:20], 0); err != nil || string(b[:n]) != whole[:20] {
 		t.Fatalf("%q, %v", b[:n], err)
 	}
 	s.kill(t)
@@ -194,7 +194,7 @@ func TestTakeOver(t *testing.T) {
 
 	answer := make(chan string, 1)
 	go func() {
-		n, err := unix.Pread(fd, b, 100)
+		n, err := unix.Pread(fd, b, 20)
 		if err != nil {
 			t.Error(err)
 		}
@@ -221,8 +221,8 @@ func TestTakeOver(t *testing.T) {
 	s.start(t)
 	select {
 	case got := <-answer:
-		if got != whole[100:] {
-			t.Errorf("the text goes on with %q, want %q", got, whole[100:])
+		if got != whole[20:] {
+			t.Errorf("the text goes on with %q, want %q", got, whole[20:])
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("a request that was taken and not answered is lost")
@@ -297,18 +297,17 @@ func (s *servers) asVersion1(t *testing.T) {
 func TestTakeOverOfVersion1(t *testing.T) {
 	s := newServers(t)
 	s.start(t)
+	whole := read(t, s.path("proc/meminfo"))
 	fd, b := s.open(t, "proc/meminfo"), make([]byte, 4096)
-	n, err := unix.Pread(fd, b, 0)
-	if err != nil {
-		t.Fatal(err)
+	if n, err := unix.Pread(fd, b[:20], 0); err != nil || string(b[:n]) != whole[:20] {
+		t.Fatalf("%q, %v", b[:max(0, n)], err)
 	}
-	whole := string(b[:n])
 	s.idle(t)
 	s.kill(t)
 	s.asVersion1(t)
 	s.set(t, "memory.current", "1048576\n")
 	s.start(t)
-	if n, err := unix.Pread(fd, b, 100); err != nil || string(b[:n]) != whole[100:] {
+	if n, err := unix.Pread(fd, b, 20); err != nil || string(b[:n]) != whole[20:] {
 		t.Errorf("the text goes on with %q, %v", b[:max(0, n)], err)
 	}
 	s.manyEnds(t)
@@ -347,29 +346,31 @@ func TestCPUFilesAfterTakeOver(t *testing.T) {
 func TestTextsReadLastAreKept(t *testing.T) {
 	s := newServers(t)
 	s.start(t)
+	whole := read(t, s.path("proc/meminfo"))
 	b := make([]byte, 4096)
-	begin := func() (fd int, text string) {
+	begin := func(fd, size int) {
 		t.Helper()
-		fd = s.open(t, "proc/meminfo")
-		n, err := unix.Pread(fd, b, 0)
-		if err != nil || n < 1000 {
+		if n, err := unix.Pread(fd, b[:size], 0); err != nil || string(b[:n]) != whole[:min(size, len(whole))] {
 			t.Fatalf("%q, %v", b[:max(0, n)], err)
 		}
-		return fd, string(b[:n])
 	}
-	old, _ := begin()
+	old := s.open(t, "proc/meminfo")
+	begin(old, 20)
 	for range 100 {
-		begin()
+		begin(s.open(t, "proc/meminfo"), 10)
 	}
-	if _, err := unix.Pread(old, b, 0); err != nil {
-		t.Fatal(err)
+	begin(old, 20)
+	last := s.open(t, "proc/meminfo")
+	begin(last, 20)
+	for range 100 { // who has a text whole needs no more of it
+		begin(s.open(t, "proc/meminfo"), len(b))
 	}
-	fd, whole := begin()
+	s.idle(t)
 	s.kill(t)
 	s.set(t, "memory.current", "1048576\n") // a text made now is another one
 	s.start(t)
-	for name, fd := range map[string]int{"opened last": fd, "read again": old} {
-		if n, err := unix.Pread(fd, b, 100); err != nil || string(b[:n]) != whole[100:] {
+	for name, fd := range map[string]int{"opened last": last, "begun again": old} {
+		if n, err := unix.Pread(fd, b, 20); err != nil || string(b[:n]) != whole[20:] {
 			t.Errorf("the text of the file %s goes on with %q, %v", name, b[:max(0, n)], err)
 		}
 	}
