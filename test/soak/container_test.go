@@ -13,40 +13,44 @@ import (
 )
 
 // quiet is a neighbour that reads now and then.
-func quiet(t *testing.T, d *daemon, b *container) *readers {
+func quiet(t *testing.T, b *container, root string) *readers {
 	t.Helper()
 	r := &readers{}
 	r.start(t, b.Group.Command, reading{
-		Way: wayOpen, Root: d.root(b), Files: []string{"proc/meminfo"}, Threads: 1, Pause: 3 * time.Millisecond, MemTotal: b.memTotal,
+		Way: wayOpen, Root: root, Files: []string{"proc/meminfo"}, Threads: 1, Pause: 3 * time.Millisecond, MemTotal: b.memTotal,
 	})
 	return r
 }
 
-// TestThreads has a container read in very many threads. A neighbour that reads
-// now and then is to notice little of it.
+// TestThreads has a container read in very many threads, its own files and those
+// that go by who asks. A neighbour that reads now and then is to notice little of it.
 func TestThreads(t *testing.T) {
 	d, a, b := two(t)
-	alone := quiet(t, d, b)
+	alone := quiet(t, b, d.root(b))
 	time.Sleep(2 * time.Second)
 	memory := d.bounded(t)
 	results.add(1, "a quiet neighbour, alone", alone.flawless(t), memory)
 
-	hostile, neighbour := &readers{}, quiet(t, d, b)
-	hostile.start(t, a.Group.Command,
-		reading{Way: wayOpen, Root: d.root(a), Files: namedFiles(), Threads: setup.threads / 2, MemTotal: a.memTotal},
-		reading{Way: wayPread, Root: d.root(a), Files: namedFiles(), Threads: setup.threads - setup.threads/2, MemTotal: a.memTotal},
-	)
-	time.Sleep(5 * time.Second)
-	memory = d.bounded(t)
-	results.add(setup.threads, "threads of one container read", hostile.flawless(t), memory)
-	results.add(setup.threads, "the quiet neighbour of these threads", neighbour.flawless(t), memory)
+	for _, c := range []struct{ what, a, b string }{
+		{"", d.root(a), d.root(b)}, {", of the caller-resolved files", d.Mountpoint, d.Mountpoint},
+	} {
+		hostile, neighbour := &readers{}, quiet(t, b, c.b)
+		hostile.start(t, a.Group.Command,
+			reading{Way: wayOpen, Root: c.a, Files: namedFiles(), Threads: setup.threads / 2, MemTotal: a.memTotal},
+			reading{Way: wayPread, Root: c.a, Files: namedFiles(), Threads: setup.threads - setup.threads/2, MemTotal: a.memTotal},
+		)
+		time.Sleep(5 * time.Second)
+		memory = d.bounded(t)
+		results.add(setup.threads, "threads of one container read"+c.what, hostile.flawless(t), memory)
+		results.add(setup.threads, "the quiet neighbour of these threads"+c.what, neighbour.flawless(t), memory)
+	}
 }
 
 // TestHandles has a container open very many files and read a piece of each. The
 // daemon keeps a bounded part of them, also where it is killed.
 func TestHandles(t *testing.T) {
 	d, a, b := two(t)
-	neighbour := quiet(t, d, b)
+	neighbour := quiet(t, b, d.root(b))
 	var holders []*holder
 	for left := setup.handles; left > 0; left -= perHolder {
 		holders = append(holders, newHolder(t, a.Group.Command, holding{Root: d.root(a), Count: min(left, perHolder)}))
@@ -105,7 +109,7 @@ func TestFrozen(t *testing.T) {
 			}
 			return err
 		})
-		neighbour := quiet(t, d, b)
+		neighbour := quiet(t, b, d.root(b))
 		time.Sleep(100 * time.Millisecond)
 		neighbour.flawless(t)
 		a.Group.Set(t, f.file, "", f.off)
