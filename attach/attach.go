@@ -110,7 +110,7 @@ func (p *process) plan(fsType string, m Mount) (change, error) {
 		return none, fmt.Errorf("attach to %.80q: %w", m.Target, err)
 	}
 	on := p.at(m.Target)
-	if len(on) == 0 {
+	if len(on) == 0 || isKernels(on[len(on)-1]) {
 		if !p.inKernelFiles(m.Target) {
 			return none, nil
 		}
@@ -151,6 +151,13 @@ func ours(fsType string, m *mountinfo.Info) bool {
 // isPressure says that a mount is of a group's own file of pressure.
 func isPressure(m *mountinfo.Info) bool {
 	return m.FSType == "cgroup2" && strings.HasSuffix(m.Root, ".pressure")
+}
+
+// isKernels says that a mount is of the file that is there without it: a runtime
+// has made it from a path of ours that led to the kernel's own file, since
+// nothing was mounted there.
+func isKernels(m *mountinfo.Info) bool {
+	return m.FSType == "proc" && "/proc"+m.Root == m.Mountpoint || m.FSType == "sysfs" && "/sys"+m.Root == m.Mountpoint
 }
 
 // inKernelFiles says that a target is in a whole procfs or sysfs: the

@@ -180,6 +180,32 @@ func TestTheDeadAreReplaced(t *testing.T) {
 	}
 }
 
+// TestKernelsOwn is for containers that a runtime has given the kernel's file where
+// that of ours was meant: it stays below ours.
+func TestKernelsOwn(t *testing.T) {
+	dir := files(t)
+	pid := container(t, 0, "mount --bind /proc/uptime /proc/uptime; mount --bind /sys/devices/system/cpu /sys/devices/system/cpu; mount --bind /proc/version /proc/loadavg")
+	mounts := []Mount{
+		{Source: dir + "/uptime", Target: "/proc/uptime"},
+		{Source: dir + "/loadavg", Target: "/proc/loadavg"},
+		{Source: dir + "/cpu", Target: "/sys/devices/system/cpu"},
+	}
+	for i, want := range []int{2, 0} {
+		if made, err := Ensure(pid, "tmpfs", mounts); err != nil || made != want {
+			t.Fatalf("time %d: %d mounts, %v, want %d", i, made, err, want)
+		}
+	}
+	if got := inside(t, pid, "/proc/uptime"); got != "ours\n" {
+		t.Errorf("got %q", got)
+	}
+	if gone, err := Remove(pid, "tmpfs", []string{"/proc/uptime", "/proc/loadavg", "/sys/devices/system/cpu"}); err != nil || gone != 2 {
+		t.Errorf("%d mounts taken away, %v, want 2", gone, err)
+	}
+	if got := inside(t, pid, "/proc/uptime"); got == "ours\n" {
+		t.Error("the kernel's own file is not back")
+	}
+}
+
 func TestRefused(t *testing.T) {
 	dir := files(t)
 	pid := container(t, 0, "mount -t tmpfs t /mnt; ln -s /proc /mnt/link; mount --bind /proc /mnt; ln -sf /proc/version "+dir+"/link")
