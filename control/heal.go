@@ -49,7 +49,15 @@ func (a *Attacher) healer(takeAway bool) *healer {
 // the kernel's own for "".
 func (h *healer) replaces(pid int, root string) (from string, replace bool) {
 	from = h.source(pid, root)
-	return from, (from != "" || h.TakeAway) && os.Getppid() == h.Daemon
+	return from, (from != "" || h.TakeAway) && h.asked()
+}
+
+// asked says that the daemon was alive a moment ago. One that ends gives up its
+// program first, then its descriptors, by which its files die, and is a parent
+// until after that (do_exit in kernel/exit.c).
+func (h *healer) asked() bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", h.Daemon))
+	return err == nil && os.Getppid() == h.Daemon
 }
 
 // source is what a process gets in place of a dead file, "" for nothing. Only
