@@ -47,7 +47,7 @@ func mounts(runtime, mountpoint string, files []string, ctr *api.Container) []*a
 // the OCI runtime, which needs "bind" among them; Docker makes the mount
 // itself, and fails the container for any option but "ro".
 func mountOptions(runtime string) []string {
-	if runtime == "docker" {
+	if runtime == Docker {
 		return []string{"ro"}
 	}
 	return []string{"bind", "ro", "nosuid", "nodev", "noexec"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 
@@ -27,14 +28,22 @@ type Plugin struct {
 	told    map[string]bool // containers whose decision was logged
 }
 
-// Tell is who is told of what the plugin learns. Both must return quickly: the
+// Docker is a runtime's name. It keeps the mounts that a plugin asks for in a
+// container's configuration, and tells no more of containers than that they were
+// created (daemon/internal/nri in github.com/moby/moby).
+const Docker = "docker"
+
+// Tell is who is told of what the plugin learns. All must return quickly: the
 // runtime waits.
 type Tell struct {
+	// Created: a container is about to be created with its files among its mounts.
+	Created func(*view.View)
 	// Started: a container has a process, whose program has not run yet.
 	Started func(*view.View)
 	// Synchronized: the runtime has told of all its containers, as at each
-	// connect. These are registered, and may have started without files.
-	Synchronized func([]*view.View)
+	// connect. The views are of those that are registered, and may have started
+	// without files.
+	Synchronized func(runtime string, listed map[string]bool, views []*view.View)
 }
 
 // Runtime is the runtime at the other end of the NRI socket.
@@ -105,7 +114,7 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 	}
 	p.registry.Keep(p.Runtime().Name, listed)
 	p.synchronized(listed)
-	p.tell.Synchronized(views)
+	p.tell.Synchronized(p.Runtime().Name, listed, views)
 	return nil, nil
 }
 
@@ -127,6 +136,9 @@ func (p *Plugin) synchronized(listed map[string]bool) {
 func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
 	if !p.decide(pod, ctr) || !p.register(pod, ctr) {
 		return nil, nil, nil
+	}
+	if v := p.registry.Get(ctr.GetId()); v != nil {
+		p.tell.Created(v)
 	}
 	adjust := &api.ContainerAdjustment{}
 	for _, m := range mounts(p.Runtime().Name, p.cfg.Mountpoint, p.files, ctr) {
@@ -182,7 +194,7 @@ func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) bool {
 
 // decide asks the policy, and logs its decision once per container.
 func (p *Plugin) decide(pod *api.PodSandbox, ctr *api.Container) bool {
-	d := p.cfg.Policy.Decide(target(pod, ctr))
+	d := p.cfg.Policy.Decide(target(p.Runtime().Name, pod, ctr))
 	p.mu.Lock()
 	known := p.told[ctr.GetId()]
 	p.told[ctr.GetId()] = true
@@ -197,15 +209,24 @@ func (p *Plugin) decide(pod *api.PodSandbox, ctr *api.Container) bool {
 	return d.Inject
 }
 
-// target is what the policy is asked about.
-func target(pod *api.PodSandbox, ctr *api.Container) config.Target {
+// target is what the policy is asked about. With Docker, labels are what people
+// tell a container's properties by.
+func target(runtime string, pod *api.PodSandbox, ctr *api.Container) config.Target {
+	annotations := ctr.GetAnnotations()
+	if runtime == Docker {
+		annotations = maps.Clone(ctr.GetLabels())
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		maps.Copy(annotations, ctr.GetAnnotations())
+	}
 	return config.Target{
 		Namespace:            pod.GetNamespace(),
 		Pod:                  pod.GetName(),
 		Container:            ctr.GetName(),
 		PodLabels:            pod.GetLabels(),
 		PodAnnotations:       pod.GetAnnotations(),
-		ContainerAnnotations: ctr.GetAnnotations(),
+		ContainerAnnotations: annotations,
 		RuntimeHandler:       pod.GetRuntimeHandler(),
 		HostPID:              sharesHostPID(ctr),
 	}

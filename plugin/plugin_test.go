@@ -27,6 +27,7 @@ type machine struct {
 	log      *bytes.Buffer
 	pid      int
 	root     string
+	created  []string
 	started  []string
 	listed   [][]string
 }
@@ -34,7 +35,8 @@ type machine struct {
 func (m *machine) tell() Tell {
 	return Tell{
 		Started: func(v *view.View) { m.started = append(m.started, v.Container().ID) },
-		Synchronized: func(views []*view.View) {
+		Created: func(v *view.View) { m.created = append(m.created, v.Container().ID) },
+		Synchronized: func(_ string, _ map[string]bool, views []*view.View) {
 			var ids []string
 			for _, v := range views {
 				ids = append(ids, v.Container().ID)
@@ -106,8 +108,8 @@ func TestLifeOfAContainer(t *testing.T) {
 	if m.registry.Get("c1") != v || v.Container().PID != m.pid {
 		t.Errorf("after StartContainer: %+v", v.Container())
 	}
-	if diff := cmp.Diff([]string{"c1"}, m.started); diff != "" {
-		t.Errorf("told of at its start: %s", diff)
+	if diff := cmp.Diff([][]string{{"c1"}, {"c1"}}, [][]string{m.created, m.started}); diff != "" {
+		t.Errorf("told of at its creation and its start: %s", diff)
 	}
 	if _, err := m.plugin.StopContainer(ctx, pod(nil), ctr("c1", m.pid)); err != nil || m.registry.Get("c1") != v {
 		t.Errorf("the files go while the container's processes run (%v)", err)
@@ -155,6 +157,22 @@ func TestLeftAlone(t *testing.T) {
 		}
 		if !strings.Contains(m.log.String(), "container=") {
 			t.Errorf("%s: nothing is logged", name)
+		}
+	}
+}
+
+// TestDockersLabels: with Docker they are as good as annotations, of which it
+// has few.
+func TestDockersLabels(t *testing.T) {
+	c := ctr("c1", 0)
+	c.Labels = map[string]string{"lxcfs.nri.io/inject": "false"}
+	for runtime, want := range map[string]bool{Docker: false, "containerd": true} {
+		m, ctx := newMachine(t), context.Background()
+		if _, err := m.plugin.Configure(ctx, "", runtime, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if adjust, _, err := m.plugin.CreateContainer(ctx, pod(nil), c); err != nil || len(adjust.GetMounts()) > 0 != want {
+			t.Errorf("%s: %v, %v", runtime, adjust, err)
 		}
 	}
 }

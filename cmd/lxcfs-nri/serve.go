@@ -177,11 +177,20 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	ctl.Manage(attacher)
 	ctl.Hook(&control.Hooks{Policy: cfg.Policy, Attacher: attacher})
 	before := newRunning(&cfg, attacher)
-	nri = plugin.New(cfg, registry, log, plugin.Tell{Started: attacher.Start, Synchronized: before.synchronized})
+	links := fallback{log: log}
+	nri = plugin.New(cfg, registry, log, plugin.Tell{
+		Created: links.created,
+		Started: attacher.Start,
+		Synchronized: func(runtime string, listed map[string]bool, views []*view.View) {
+			links.synchronized(runtime, listed)
+			before.synchronized(views)
+		},
+	})
 	conn, err := connect(&cfg, fusefs.New(registry, log, cfg.Files.Serves), log)
 	if err != nil {
 		return err
 	}
+	links.open(cfg.Mountpoint, attacher.Files)
 	warnNested(log)
 	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket,
 		"tookOver", conn.took, "kept", conn.kept)
