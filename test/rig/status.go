@@ -2,7 +2,6 @@ package rig
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/lxcfs-nri/lxcfs-nri/control"
@@ -13,15 +12,8 @@ type Status struct{ control.Status }
 
 // Status asks the daemon what it serves.
 func (d *Daemon) Status(ctx context.Context) (Status, error) {
-	var s Status
-	out, err := d.Run(ctx, "status", "--json")
-	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
-		return s, fmt.Errorf("read the daemon's status: %w\n%s", err, out)
-	}
-	return s, nil
+	s, err := control.Ask(ctx, d.runDir)
+	return Status{s}, err
 }
 
 // WaitConnected waits until the daemon is connected to a runtime, which sees
