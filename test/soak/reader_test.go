@@ -250,8 +250,8 @@ func (t *thread) text(file string, turn int) (string, error) {
 	switch t.Way {
 	case waySmall:
 		size = smallSizes[turn%len(smallSizes)]
-		if size == 1 && file != "proc/uptime" && turn%7 != 0 {
-			size = 61 // a text of 2000 bytes in as many calls, but not each time
+		if size == 1 && file != "proc/uptime" && (turn == 0 || turn%7 != 0) {
+			size = 61 // a text of 2000 bytes in as many calls, but not each time, nor the first, which is waited for
 		}
 	case waySendfile:
 		if text, err := t.sendfile(fd); !errors.Is(err, unix.EINVAL) {
