@@ -67,9 +67,12 @@ func BuildTools(ctx context.Context, opts Options) (Tools, error) {
 	return t, b.UnlessCached(ctx)
 }
 
-// BinaryVar names a built lxcfs-nri that is to be tested, on machines where
-// building one takes too long.
-const BinaryVar = "LXCFS_NRI_BINARY"
+// BinaryVar names a built lxcfs-nri that is to be tested, and OtherVar one that
+// BuildOther made, on machines where building takes too long.
+const (
+	BinaryVar = "LXCFS_NRI_BINARY"
+	OtherVar  = "LXCFS_NRI_OTHER_BINARY"
+)
 
 // BuildProduct builds lxcfs-nri from this checkout into out, with the OCI hook
 // beside it, and returns the binary's path; or that of BinaryVar.
@@ -82,5 +85,25 @@ func BuildProduct(ctx context.Context, out string, log io.Writer) (string, error
 		return "", err
 	}
 	b := gobuild.Build{Name: "lxcfs-nri", Dir: filepath.Dir(dir), Out: out, Log: log, Pkgs: []string{"./cmd/lxcfs-nri", "./cmd/lxcfs-nri-hook"}}
+	return filepath.Join(out, "lxcfs-nri"), b.Run(ctx)
+}
+
+// OtherVersion is the version of BuildOther's.
+const OtherVersion = "other"
+
+// BuildOther builds lxcfs-nri with another version into out, for upgrades, and
+// returns the binary's path; or that of OtherVar.
+func BuildOther(ctx context.Context, out string, log io.Writer) (string, error) {
+	if path := os.Getenv(OtherVar); path != "" {
+		return path, nil
+	}
+	dir, err := gobuild.ModuleDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	b := gobuild.Build{
+		Name: "lxcfs-nri, another version", Dir: filepath.Dir(dir), Out: out, Log: log,
+		Args: []string{"-ldflags", "-s -w -X main.version=" + OtherVersion}, Pkgs: []string{"./cmd/lxcfs-nri"},
+	}
 	return filepath.Join(out, "lxcfs-nri"), b.Run(ctx)
 }

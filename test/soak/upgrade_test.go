@@ -13,7 +13,7 @@ import (
 
 	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/test/box"
-	"github.com/lxcfs-nri/lxcfs-nri/test/gobuild"
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
 // TestUpgrade puts another build in the place of the program, and has it started
@@ -21,33 +21,38 @@ import (
 func TestUpgrade(t *testing.T) {
 	a, b := newContainer(t, "a", 256<<20), newContainer(t, "b", 128<<20)
 	dir := newFolder(t)
-	builds := [2]string{filepath.Join(dir, "one"), filepath.Join(dir, "two")}
-	for _, name := range builds {
-		build(t, name)
+	other, err := rig.BuildOther(setup.ctx, filepath.Join(dir, "other"), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "lxcfs-nri")
-	link := func(build string) {
+	install := func(build string) {
 		t.Helper()
-		if err := os.Link(build, program+".new"); err != nil {
-			t.Fatal(err)
+		content, err := os.ReadFile(build)
+		if err == nil {
+			err = os.WriteFile(program+".new", content, 0o755)
 		}
-		if err := os.Rename(program+".new", program); err != nil {
+		if err == nil {
+			err = os.Rename(program+".new", program)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	link(builds[0])
+	install(setup.binary)
 	known(t, dir, a, b)
 	d := supervise(t, dir, program)
 	r := busy(t, d, a, b)
 	pid := d.ready(t)
 	for i := range setup.upgrades {
-		link(builds[(i+1)%2])
+		build := []string{other, setup.binary}[i%2]
+		install(build)
 		sendSignal(t, d.PID(), unix.SIGHUP)
 		d.next(t, pid)
 		pid = d.ready(t)
 		s, err := d.Status(setup.ctx)
-		if want := filepath.Base(builds[(i+1)%2]); err != nil || s.Version != want {
-			t.Fatalf("version %q serves, want %q (%v)", s.Version, want, err)
+		if err != nil || (s.Version == rig.OtherVersion) != (build == other) {
+			t.Fatalf("version %q serves, which is not that of %s (%v)", s.Version, build, err)
 		}
 	}
 	memory := d.bounded(t)
@@ -124,23 +129,4 @@ func (d *daemon) withMemory(t *testing.T, change func(*os.File) error) {
 		return
 	}
 	t.Fatal("the supervisor keeps no memory")
-}
-
-// build makes a program whose version is the last element of its path.
-func build(t *testing.T, path string) {
-	t.Helper()
-	module, err := gobuild.ModuleDir(setup.ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := gobuild.Build{
-		Name: "lxcfs-nri, version " + filepath.Base(path), Dir: filepath.Dir(module), Out: path + ".d", Log: os.Stderr,
-		Args: []string{"-ldflags", "-X main.version=" + filepath.Base(path)}, Pkgs: []string{"./cmd/lxcfs-nri"},
-	}
-	if err := b.Run(setup.ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(b.Out, "lxcfs-nri"), path); err != nil {
-		t.Fatal(err)
-	}
 }
