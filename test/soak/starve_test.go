@@ -1,7 +1,9 @@
 package soak
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lxcfs-nri/lxcfs-nri/control"
 	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
@@ -21,6 +24,11 @@ func TestOOM(t *testing.T) {
 	for range setup.ooms {
 		small := fixture.NewGroup(t)
 		small.Set(t, "memory.max", "memory.limit_in_bytes", "65536")
+		if swap := small.File("memory.swap.max"); swap != "" {
+			if err := os.WriteFile(swap, []byte("0"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
 		memory := small.File("memory.max")
 		if memory == "" {
 			memory = small.File("memory.limit_in_bytes")
@@ -31,7 +39,18 @@ func TestOOM(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(memory), "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			t.Fatal(err)
 		}
-		d.Status(setup.ctx) //nolint:errcheck // costs it memory, and perhaps its life
+		within(t, "it is killed", func() error {
+			if d.serving(t) != pid {
+				return nil
+			}
+			// Costs it memory, and at last its life.
+			c, err := net.Dial("unix", filepath.Join(rig.RunDir(d.dir), control.SocketName))
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { c.Close() })
+			return errors.New("it runs")
+		})
 		d.next(t, pid)
 		if n := oomKills(t, small); n == 0 {
 			t.Errorf("%d ended, but the kernel has not killed it for want of memory", pid)
