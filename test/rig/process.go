@@ -79,9 +79,10 @@ func (p *process) output() string {
 	return string(b[min(p.from, int64(len(b))):])
 }
 
-// end sends a signal and waits. A process that does not end within the time is
+// end sends a signal and waits. A process that does not end within the Limit is
 // killed, and that is an error.
 func (p *process) end(sig syscall.Signal, wait time.Duration) error {
+	wait = Limit(wait)
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal %s: %w", p.name(), err)
 	}
@@ -97,9 +98,22 @@ func (p *process) end(sig syscall.Signal, wait time.Duration) error {
 	return fmt.Errorf("%s did not end within %s of %v and was killed:\n%s", p.name(), wait, sig, lastLines([]byte(p.output()), 20))
 }
 
+// SlowVar says how many times as long as elsewhere a time limit is on this
+// machine, as one with emulated processors needs it.
+const SlowVar = "LXCFS_NRI_SLOW"
+
+// Limit is a time limit as it is on this machine.
+func Limit(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv(SlowVar)); err == nil {
+		return time.Duration(n) * d
+	}
+	return d
+}
+
 // Poll calls f until it returns nil, and gives its last error if that has not
-// happened within the time.
+// happened within the Limit.
 func Poll(ctx context.Context, within time.Duration, f func() error) error {
+	within = Limit(within)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	t := time.NewTicker(tick)

@@ -146,7 +146,7 @@ func (r *Rig) start(ctx context.Context) error {
 // shims, mounts, cgroups and the folder. It goes on after an error and may be
 // called on a rig that is half up.
 func (r *Rig) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), Limit(closeTimeout))
 	defer cancel()
 	var errs []error
 	for _, p := range r.pods {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
 // two starts a daemon and two containers that have it.
@@ -26,9 +28,10 @@ func (d *daemon) startTime(t *testing.T) time.Duration {
 		if err == nil {
 			pid = s.PID
 		}
-		if time.Since(begin) > 30*time.Second {
+		if time.Since(begin) > rig.Limit(startLimit) {
 			t.Fatalf("serve is not there again: %v", err)
 		}
+		time.Sleep(time.Millisecond)
 	}
 	return time.Since(begin)
 }

@@ -1,6 +1,7 @@
 // Package soak has the hostile and the unlucky cases: a daemon that is killed,
 // stopped, starved and replaced, and containers that mean it harm, while others
-// read. go test ./soak is the short form, make soak the long one.
+// read. go test ./soak is the short form, make soak the long one; with -short
+// most is done twice, on emulated processors.
 package soak
 
 import (
@@ -30,6 +31,7 @@ type sizes struct {
 }
 
 var (
+	leastSizes = sizes{kills: 6, stops: 2, upgrades: 2, ooms: 2, full: 2, threads: 20, handles: 2_000, freezes: 2, groups: 2, pods: 1, attaches: 2}
 	shortSizes = sizes{kills: 15, stops: 3, upgrades: 3, ooms: 2, full: 3, threads: 200, handles: 20_000, freezes: 3, groups: 5, pods: 4, attaches: 8}
 	longSizes  = sizes{kills: 100, stops: 20, upgrades: 20, ooms: 10, full: 10, threads: 1000, handles: 100_000, freezes: 20, groups: 30, pods: 15, attaches: 40}
 )
@@ -66,8 +68,11 @@ func run(m *testing.M) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	setup.ctx, setup.sizes = ctx, shortSizes
-	if *long {
+	switch {
+	case *long:
 		setup.sizes = longSizes
+	case testing.Short():
+		setup.sizes = leastSizes
 	}
 	if err := rig.Prerequisites(ctx, rig.Options{Log: os.Stderr}); err != nil {
 		return 1, err
@@ -82,7 +87,11 @@ func run(m *testing.M) (code int, err error) {
 	if setup.binary, err = rig.BuildProduct(ctx, filepath.Join(setup.dir, "bin"), os.Stderr); err != nil {
 		return 1, err
 	}
-	if code = m.Run(); code == 0 && *document != "" {
+	code = m.Run()
+	if testing.Verbose() {
+		_, _ = fmt.Fprint(os.Stdout, "\n", &results)
+	}
+	if code == 0 && *document != "" {
 		err = results.write(*document)
 	}
 	return code, err

@@ -33,6 +33,8 @@ const (
 	tableHead  = "| case | times | texts read | failed | torn | hung | p99, ms | longest stall, ms | daemon's memory, MiB |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
 )
 
+func (r *table) String() string { return tableHead + strings.Join(r.rows, "\n") + "\n" }
+
 // write puts the table between the markers of a file.
 func (r *table) write(name string) error {
 	b, err := os.ReadFile(name)
@@ -44,5 +46,5 @@ func (r *table) write(name string) error {
 	if !ok || !ended {
 		return fmt.Errorf("%s lacks the lines %q and %q for the table", name, tableBegin, tableEnd)
 	}
-	return os.WriteFile(name, []byte(before+tableBegin+"\n"+tableHead+strings.Join(r.rows, "\n")+"\n\n"+tableEnd+after), 0o644)
+	return os.WriteFile(name, []byte(before+tableBegin+"\n"+r.String()+"\n"+tableEnd+after), 0o644)
 }

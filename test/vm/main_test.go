@@ -23,8 +23,11 @@ var kernel = flag.String("kernel", "6.12", "`version` of the machine's kernel, 6
 // packages are the product's whose tests run on the machine.
 var packages = []string{"cgroup", "attach", "view", "fusefs", "plugin", "control", "hook", "cmd/lxcfs-nri"}
 
+// slow is how many times as long as on the host a test may wait there.
+const slow = 4
+
 // suites are those of this module.
-var suites = []string{"oracle", "conform", "runtimes", "e2e", "podman"}
+var suites = []string{"oracle", "conform", "runtimes", "e2e", "podman", "soak"}
 
 // bin is a folder with all that is built here for the machine: the product and
 // tests. There it would take ten times as long.
@@ -71,6 +74,9 @@ func build(ctx context.Context) error {
 	if _, err := rig.BuildProduct(ctx, bin, os.Stderr); err != nil {
 		return err
 	}
+	if _, err := rig.BuildOther(ctx, filepath.Join(bin, "other"), os.Stderr); err != nil {
+		return err
+	}
 	for dir, names := range map[string][]string{"../..": packages, "..": suites} {
 		args := []string{"test", "-c", "-o", bin + "/"}
 		for _, name := range names {
@@ -100,7 +106,9 @@ func onMachine(t *testing.T, limit time.Duration, script string) (string, error)
 	ctx, cancel := context.WithTimeoutCause(interrupted, limit, fmt.Errorf("more than %s have passed", limit))
 	defer cancel()
 	var out bytes.Buffer
-	err := machine.Run(ctx, "export "+rig.BinaryVar+"="+Quote(filepath.Join(bin, "lxcfs-nri"))+"\n"+script, io.MultiWriter(&out, progress{}))
+	settings := fmt.Sprintf("export %s=%s %s=%s %s=%d\n",
+		rig.BinaryVar, Quote(filepath.Join(bin, "lxcfs-nri")), rig.OtherVar, Quote(filepath.Join(bin, "other", "lxcfs-nri")), rig.SlowVar, slow)
+	err := machine.Run(ctx, settings+script, io.MultiWriter(&out, progress{}))
 	if machine.Dead() {
 		if err := machine.Close(); err != nil {
 			t.Error(err)
@@ -122,11 +130,12 @@ func (progress) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// suite runs one of the suites, as it would run in its folder.
-func suite(t *testing.T, name, args string, limit time.Duration) {
+// suite runs one of the suites, as it would run in its folder, and gives what it wrote.
+func suite(t *testing.T, name, args string, limit time.Duration) string {
 	t.Helper()
 	out, err := onMachine(t, limit, fmt.Sprintf("cd ../%s && exec %s -test.v %s", name, Quote(filepath.Join(bin, name+".test")), args))
 	if err != nil || !strings.Contains(out, "\nPASS\n") || strings.Contains(out, "no tests to run") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	return out
 }

@@ -76,6 +76,15 @@ func TestContainerd(t *testing.T) {
 	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit|TestPressure)$'", 15*time.Minute)
 }
 
+// TestSoak has the daemon killed, stopped, starved and replaced, and containers
+// frozen and removed, while others read.
+func TestSoak(t *testing.T) {
+	out := suite(t, "soak", "-test.short -test.run '^(TestKills|TestStopped|TestFrozen|TestDeleted|TestOOM|TestNoSpace|TestUpgrade|TestKilledWhileAttaching)$'", 10*time.Minute)
+	if _, measured, ok := strings.Cut(out, "\n| case "); ok {
+		t.Log("| case " + measured)
+	}
+}
+
 // TestTooLong has a script end with its context, and the machine with it.
 func TestTooLong(t *testing.T) {
 	out, err := onMachine(t, 100*time.Millisecond, "echo begun; sleep 1000")
