@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
 // readerArgument before a JSON of readings makes the test binary a reader: a
@@ -24,7 +26,7 @@ const readerArgument = "soak-reader"
 const readingLine = "reading\n"
 
 // hungAfter is when a read that has not ended counts as hung.
-const hungAfter = 10 * time.Second
+var hungAfter = rig.Limit(10 * time.Second)
 
 // The ways of reading.
 const (

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
 // readers are processes that read until they are told to stop.
@@ -66,7 +68,7 @@ func (r *readers) start(t *testing.T, in command, rs ...reading) {
 			p.cmd.Wait()         //nolint:errcheck // ended by a signal
 		}
 	})
-	if err := out.(*os.File).SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := out.(*os.File).SetReadDeadline(time.Now().Add(rig.Limit(time.Minute))); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := p.out.ReadString('\n'); err != nil || line != readingLine {
