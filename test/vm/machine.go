@@ -59,14 +59,14 @@ func Start(ctx context.Context, o Options) (m *Machine, err error) {
 	}
 	begun := time.Now()
 	_, _ = fmt.Fprintf(o.Log, "  starting a machine with kernel %s, QEMU %s\n", o.Kernel, emulator)
-	if err := m.start(ctx, emulator, img, o.Memory); err != nil {
+	if err := m.start(ctx, emulator, img, o); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	_, _ = fmt.Fprintf(o.Log, "  it is up after %s\n", time.Since(begun).Round(time.Second/10))
 	return m, nil
 }
 
-func (m *Machine) start(ctx context.Context, e emulator, img image, memory int) error {
+func (m *Machine) start(ctx context.Context, e emulator, img image, o Options) error {
 	// Temporary files are on a disk, so that they are page cache and block I/O as elsewhere.
 	if err := sh(ctx, m.dir, "truncate -s 2G disk && mkfs.ext4 -q -E nodiscard -O ^has_journal disk"); err != nil {
 		return fmt.Errorf("make the machine's disk: %w: install the package e2fsprogs", err)
@@ -84,7 +84,7 @@ func (m *Machine) start(ctx context.Context, e emulator, img image, memory int) 
 		return err
 	}
 	m.stop = stop
-	m.qemu = exec.CommandContext(ctx, e.path, m.arguments(e, img, socket, memory)...)
+	m.qemu = exec.CommandContext(ctx, e.path, m.arguments(e, img, socket, o)...)
 	m.qemu.Stderr = &m.stderr
 	m.qemu.WaitDelay = 5 * time.Second
 	if m.in, err = m.qemu.StdinPipe(); err != nil {
@@ -106,21 +106,24 @@ func (m *Machine) start(ctx context.Context, e emulator, img image, memory int) 
 }
 
 // arguments of QEMU.
-func (m *Machine) arguments(e emulator, img image, socket string, memory int) []string {
-	var root string
+func (m *Machine) arguments(e emulator, img image, socket string, o Options) []string {
+	var more string
 	if m.root != "" {
-		root = " vm.root=" + m.root + " systemd.unit=vm.target systemd.show_status=0 systemd.firstboot=off"
+		more = " vm.root=" + m.root + " systemd.unit=vm.target systemd.show_status=0 systemd.firstboot=off"
+	}
+	if o.Append != "" {
+		more += " " + o.Append
 	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
-		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
+		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(o.Memory),
 		"-kernel", img.kernel, "-initrd", filepath.Join(m.dir, "initramfs"),
 		// What is off only costs seconds of start here: self tests, certificates, mitigations.
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted,load_system_certificate_list apparmor=0" + root,
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted,load_system_certificate_list apparmor=0" + more,
 		"-serial", "file:" + m.console(), "-chardev", "stdio,id=c0,signal=off",
 		"-device", "virtio-serial-pci", "-device", "virtconsole,chardev=c0",
 		"-drive", "file=" + filepath.Join(m.dir, "disk") + ",if=none,id=disk,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
-		"-object", fmt.Sprintf("memory-backend-memfd,id=mem,size=%dM,share=on", memory),
+		"-object", fmt.Sprintf("memory-backend-memfd,id=mem,size=%dM,share=on", o.Memory),
 		"-chardev", "socket,id=fs,path=" + socket, "-device", "vhost-user-fs-pci,chardev=fs,tag=host", "-numa", "node,memdev=mem",
 	}
 }

@@ -19,6 +19,7 @@ func main() {
 	var o vm.Options
 	flag.StringVar(&o.Kernel, "kernel", "6.12", "version, `6.12` or 6.1")
 	flag.StringVar(&o.Release, "release", "", "Debian release with systemd, `bookworm` or trixie, in place of the host's root")
+	flag.StringVar(&o.Append, "append", "", "`words` for the kernel's command line")
 	flag.IntVar(&o.Memory, "memory", 2048, "in `MiB`")
 	flag.Parse()
 	o.Log = os.Stderr
