@@ -148,6 +148,7 @@ func since(before, after map[string]Counts) map[string]Counts {
 		b := before[name]
 		a.Ours, a.Kernels, a.Failed = a.Ours-b.Ours, a.Kernels-b.Kernels, a.Failed-b.Failed
 		a.Torn, a.Back = a.Torn-b.Torn, a.Back-b.Back
+		a.Stalls = a.Stalls[len(b.Stalls):]
 		all[name] = a
 	}
 	return all
@@ -183,11 +184,29 @@ func see(t *testing.T, got map[string]Counts, names []string, ours bool) {
 	t.Helper()
 	for _, name := range names {
 		c := got[name]
+		c.Stalls = nil // very many
 		t.Logf("%-8s %+v", name, c)
 		if fault := c.fault(ours); fault != "" {
 			t.Errorf("%s: %s", name, fault)
 		}
 	}
+}
+
+// stalls tells how long reads waited for what was done so many times: each
+// reader for each.
+func stalls(t *testing.T, times int, what string, got map[string]Counts) {
+	t.Helper()
+	var all []int
+	for _, name := range readers {
+		s := slices.Sorted(slices.Values(got[name].Stalls))
+		all = append(all, s[max(0, len(s)-times):]...)
+	}
+	if len(all) == 0 {
+		t.Logf("%d %s: no read took more than %s", times, what, Stall)
+		return
+	}
+	slices.Sort(all)
+	t.Logf("%d %s: half of the stalls of reads are up to %d ms, the longest %d ms", times, what, all[(len(all)-1)/2], all[len(all)-1])
 }
 
 // property is one of the unit's.

@@ -2,6 +2,8 @@
 // machine: what readers in containers see of kills, restarts, upgrades and stops.
 package systemd
 
+import "time"
+
 // Dir is the folder in which a reader writes its Counts, one file each.
 const Dir = "/run/node"
 
@@ -12,6 +14,11 @@ type Counts struct {
 	Failed  int // reads that gave an error
 	Torn    int // texts that are neither, or no text of one moment
 	Back    int // uptimes, of a container's, that were less than one before
-	Longest int // ms that one read(2) or open(2) took
-	Last    string
+	// Stalls are the calls that took longer than Stall, each in ms.
+	Stalls []int
+	Last   string
 }
+
+// Stall is longer than a call takes while the daemon serves, on emulated
+// processors that have other things to do.
+const Stall = 100 * time.Millisecond

@@ -68,21 +68,28 @@ cat /proc/$p/oom_score_adj
 }
 
 func (n *node) kills(t *testing.T) {
-	script := fmt.Sprintf("for k in $(seq %d); do\n%s%sdone\n", *kills, kill, until(serves))
-	see(t, n.while(t, script), readers, true)
+	// Looking whether it serves takes time from its start.
+	script := fmt.Sprintf("for k in $(seq %d); do\n%ssleep 1\n%sdone\n", *kills, kill, until(serves))
+	got := n.while(t, script)
+	stalls(t, *kills, "kills", got)
+	see(t, got, readers, true)
 	if got, want := n.property(t, "NRestarts"), fmt.Sprint(*kills); got != want {
 		t.Errorf("systemd has restarted it %s times, want %s", got, want)
 	}
 }
 
 func (n *node) restarts(t *testing.T) {
-	see(t, n.while(t, fmt.Sprintf("for k in $(seq %d); do systemctl restart lxcfs-nri || exit; done", *restarts)), readers, true)
+	got := n.while(t, fmt.Sprintf("for k in $(seq %d); do systemctl restart lxcfs-nri || exit; done", *restarts))
+	stalls(t, *restarts, "restarts", got)
+	see(t, got, readers, true)
 	see(t, n.while(t, "systemctl try-restart lxcfs-nri"), readers, true)
 }
 
 func (n *node) upgrade(t *testing.T) {
-	see(t, n.while(t, `cp `+vm.Quote(vm.HostDir+n.bin+"/two")+` /usr/bin/lxcfs-nri.new && mv /usr/bin/lxcfs-nri.new /usr/bin/lxcfs-nri
-systemctl restart lxcfs-nri`), readers, true)
+	got := n.while(t, `cp `+vm.Quote(vm.HostDir+n.bin+"/two")+` /usr/bin/lxcfs-nri.new && mv /usr/bin/lxcfs-nri.new /usr/bin/lxcfs-nri
+systemctl restart lxcfs-nri`)
+	stalls(t, 1, "upgrade", got)
+	see(t, got, readers, true)
 	if out := n.run(t, "lxcfs-nri status --json"); !strings.Contains(out, `"two"`) {
 		t.Errorf("the newer version does not serve: %s", out)
 	}
@@ -109,12 +116,12 @@ func (n *node) stale(t *testing.T) {
 // fails has a daemon that can't start any more: readers wait only until systemd
 // gives up.
 func (n *node) fails(t *testing.T) {
-	n.run(t, `mkdir -p /run/systemd/system/lxcfs-nri.service.d
+	stalls(t, 1, "failure for good", n.while(t, `mkdir -p /run/systemd/system/lxcfs-nri.service.d
 printf '[Unit]\nStartLimitBurst=3\n' >/run/systemd/system/lxcfs-nri.service.d/test.conf
 systemctl daemon-reload; systemctl reset-failed lxcfs-nri
 echo 'mistake: true' >>/etc/lxcfs-nri/config.yaml
 `+kill+until("systemctl --quiet is-failed lxcfs-nri")+
-		until("journalctl -u lxcfs-nri-detach | grep -q Finished"))
+		until("journalctl -u lxcfs-nri-detach | grep -q Finished")))
 	n.comes(t, readers, false)
 	n.run(t, `rm /run/systemd/system/lxcfs-nri.service.d/test.conf
 echo 'attachExisting: true' >/etc/lxcfs-nri/config.yaml

@@ -59,15 +59,16 @@ func (r *reader) whole(file string) string {
 	piece := make([]byte, 200)
 	begun := time.Now()
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	r.took(begun)
 	if err != nil {
 		r.fail(file, err)
 		return ""
 	}
 	defer unix.Close(fd) //nolint:errcheck // it was only read
 	for {
+		begun := time.Now()
 		n, err := unix.Read(fd, piece)
-		r.Longest = max(r.Longest, int(time.Since(begun).Milliseconds()))
-		begun = time.Now()
+		r.took(begun)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -80,6 +81,13 @@ func (r *reader) whole(file string) string {
 		}
 		all = append(all, piece[:n]...)
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// took notes how long a call took.
+func (r *reader) took(begun time.Time) {
+	if d := time.Since(begun); d > systemd.Stall {
+		r.Stalls = append(r.Stalls, int(d.Milliseconds()))
 	}
 }
 
