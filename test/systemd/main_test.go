@@ -35,8 +35,21 @@ type node struct {
 	bin     string // folder of what was built here
 }
 
-// start starts a machine, installs what the packages do, and starts it.
+// start starts a machine with the unit, and containers.
 func start(t *testing.T, release string) *node {
+	t.Helper()
+	n := boot(t, vm.Options{Release: release})
+	n.run(t, `
+systemd-run --quiet --unit=node -p Delegate=yes `+vm.Quote(vm.HostDir+n.bin+"/node")+` /var/lib/lxcfs-nri
+`+until("[ -e "+Dir+"/up ] || ! systemctl --quiet is-active node"))
+	if out := n.run(t, "[ -e "+Dir+"/up ] || journalctl --no-pager -u node -u lxcfs-nri"); out != "" {
+		t.Fatalf("the containers did not start:\n%s", out)
+	}
+	return n
+}
+
+// boot starts a machine, installs what the packages do, and starts the unit.
+func boot(t *testing.T, o vm.Options) *node {
 	t.Helper()
 	n := &node{bin: t.TempDir()}
 	for version, pkg := range map[string]string{"one": "../../cmd/lxcfs-nri", "two": "../../cmd/lxcfs-nri", "node": "./node"} {
@@ -49,7 +62,8 @@ func start(t *testing.T, release string) *node {
 			t.Fatalf("build %s: %v\n%s", pkg, err, out)
 		}
 	}
-	m, err := vm.Start(t.Context(), vm.Options{Release: release, Log: t.Output()})
+	o.Log = t.Output()
+	m, err := vm.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +78,7 @@ cp `+vm.Quote(vm.HostDir+n.bin+"/one")+` /usr/bin/lxcfs-nri
 cp ../../packaging/systemd/*.service /usr/lib/systemd/system/
 mkdir -p /etc/lxcfs-nri && echo 'attachExisting: true' >/etc/lxcfs-nri/config.yaml
 systemctl daemon-reload
-systemctl start lxcfs-nri
-systemd-run --quiet --unit=node -p Delegate=yes `+vm.Quote(vm.HostDir+n.bin+"/node")+` /var/lib/lxcfs-nri
-`+until("[ -e "+Dir+"/up ] || ! systemctl --quiet is-active node"))
-	if out := n.run(t, "[ -e "+Dir+"/up ] || journalctl --no-pager -u node -u lxcfs-nri"); out != "" {
-		t.Fatalf("the containers did not start:\n%s", out)
-	}
+systemctl start lxcfs-nri`)
 	return n
 }
 
