@@ -38,7 +38,7 @@ func (e ExitError) Error() string { return fmt.Sprintf("the script ended with st
 
 // Start starts a machine, which ends with the context. It needs root, for the
 // host's files.
-func Start(ctx context.Context, o Options) (m *Machine, err error) {
+func Start(ctx context.Context, o Options) (*Machine, error) {
 	o = o.withDefaults()
 	img, err := prepare(ctx, o.Kernel, o.Log)
 	if err != nil {
@@ -48,17 +48,38 @@ func Start(ctx context.Context, o Options) (m *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Machine{stop: func() error { return nil }}
+	var root string
 	if o.Release != "" {
-		if m.root, err = prepareRelease(ctx, o.Release, o.Log); err != nil {
+		if root, err = prepareRelease(ctx, o.Release, o.Log); err != nil {
 			return nil, err
 		}
 	}
+	for try := 1; ; try++ {
+		_, _ = fmt.Fprintf(o.Log, "  starting a machine with kernel %s, QEMU %s\n", o.Kernel, emulator)
+		m, err := startOnce(ctx, emulator, img, root, o)
+		if !errors.Is(err, errNotUp) || try == tries {
+			return m, err
+		}
+		_, _ = fmt.Fprintf(o.Log, "  %v, the next one is tried\n", errNotUp)
+	}
+}
+
+// On a host that is very busy the emulator loses a processor's timer now and
+// then while the kernel starts, which hangs then ("rcu_preempt kthread timer
+// wakeup didn't happen"): it is given that long, that many times.
+const (
+	upLimit = 3 * time.Minute
+	tries   = 3
+)
+
+var errNotUp = fmt.Errorf("it is not up after %s", upLimit)
+
+func startOnce(ctx context.Context, emulator emulator, img image, root string, o Options) (m *Machine, err error) {
+	m = &Machine{root: root, stop: func() error { return nil }}
 	if m.dir, err = os.MkdirTemp("", "lxn-vm-"); err != nil {
 		return nil, fmt.Errorf("make the machine's folder: %w", err)
 	}
 	begun := time.Now()
-	_, _ = fmt.Fprintf(o.Log, "  starting a machine with kernel %s, QEMU %s\n", o.Kernel, emulator)
 	if err := m.start(ctx, emulator, img, o); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -99,7 +120,12 @@ func (m *Machine) start(ctx context.Context, e emulator, img image, o Options) e
 		m.qemu = nil
 		return fmt.Errorf("start QEMU: %w", err)
 	}
-	if _, err = m.until(upMark, io.Discard); err != nil {
+	hangs := time.AfterFunc(upLimit, func() { m.qemu.Process.Kill() }) //nolint:errcheck // it may have ended
+	_, err = m.until(upMark, io.Discard)
+	if !hangs.Stop() {
+		err = errNotUp
+	}
+	if err != nil {
 		return m.failed(ctx, err)
 	}
 	return nil
