@@ -134,18 +134,21 @@ func (r *reader) meminfo() {
 
 // checkUptime checks that a container's clock goes on.
 func (r *reader) checkUptime() {
+	var ts unix.Timespec
+	cerr := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
 	text := r.whole("/proc/uptime")
 	if text == "" {
 		return
 	}
 	now, err := strconv.ParseFloat(strings.Fields(text + " x")[0], 64)
-	var ts unix.Timespec
-	if cerr := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil || cerr != nil {
+	if err != nil || cerr != nil {
 		r.Torn++
 		r.Last = fmt.Sprintf("uptime %q", text)
 		return
 	}
-	if machine := float64(ts.Nano()) / 1e9; now > machine-1.5 {
+	// The kernel's is not less than before; a container's is, unless reading it took
+	// as long as the machine had run when the container was started.
+	if before := float64(ts.Nano()) / 1e9; now > before-1 {
 		return // the kernel's
 	}
 	if now < r.uptime {
