@@ -23,13 +23,12 @@ import (
 
 // tellOf asks a daemon for the files of a container that is being created, as a
 // hook does. Every id is new to it: it is asked for each file by the kernel.
-func tellOf(ctx context.Context, dir string, req hook.Request) (hook.Answer, error) {
-	var a hook.Answer
+func tellOf(ctx context.Context, dir string, req hook.Request) error {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return a, err
+		return err
 	}
-	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+	client := http.Client{Timeout: rig.Limit(20 * time.Second), Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(rig.RunDir(dir), "control.sock"))
 		},
@@ -37,20 +36,21 @@ func tellOf(ctx context.Context, dir string, req hook.Request) (hook.Answer, err
 	defer client.CloseIdleConnections()
 	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/v1/hook", bytes.NewReader(body))
 	if err != nil {
-		return a, err
+		return err
 	}
 	res, err := client.Do(post)
 	if err != nil {
-		return a, err
+		return err
 	}
 	defer res.Body.Close()
+	var a hook.Answer
 	if err := json.NewDecoder(res.Body).Decode(&a); err != nil {
-		return a, err
+		return err
 	}
 	if a.Error != "" {
-		return a, fmt.Errorf("the daemon: %s", a.Error)
+		return fmt.Errorf("the daemon: %s", a.Error)
 	}
-	return a, nil
+	return nil
 }
 
 // mountedBelow lists where files of ours are mounted below a container's directory.
@@ -84,7 +84,7 @@ func TestKilledWhileAttaching(t *testing.T) {
 	}
 	calm, rootfs := create(0)
 	begin := time.Now()
-	if _, err := tellOf(setup.ctx, d.dir, calm); err != nil {
+	if err := tellOf(setup.ctx, d.dir, calm); err != nil {
 		t.Fatal(err)
 	}
 	takes := time.Since(begin)
@@ -105,7 +105,7 @@ func TestKilledWhileAttaching(t *testing.T) {
 		d.next(t, pid)
 		<-answered
 		d.ready(t)
-		if _, err := tellOf(setup.ctx, d.dir, req); err != nil {
+		if err := tellOf(setup.ctx, d.dir, req); err != nil {
 			t.Fatal(err)
 		}
 		if got := mountedBelow(t, in, rootfs); strings.Join(got, " ") != strings.Join(want, " ") {

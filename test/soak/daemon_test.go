@@ -33,7 +33,7 @@ type container struct {
 	stop     func()
 }
 
-// newContainer starts one with a limit of memory and of half a CPU a process.
+// newContainer starts one with a limit of memory.
 func newContainer(t *testing.T, id string, memTotal uint64) *container {
 	t.Helper()
 	g := fixture.NewGroup(t)
