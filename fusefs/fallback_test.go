@@ -43,7 +43,11 @@ func TestFallback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		t.Cleanup(func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		for _, id := range []string{one, two} {
 			if err := f.Keep(id); err != nil {
 				t.Fatal(err)
