@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -70,6 +71,33 @@ func (f *Fallback) Only(keep map[string]bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Clear removes the links, unless there are containers that need them.
+func (f *Fallback) Clear() error {
+	for _, top := range []string{view.ContainersDir, "proc", "sys"} {
+		var all []string
+		err := iofs.WalkDir(f.root.FS(), top, func(name string, e iofs.DirEntry, err error) error {
+			if err == nil && (e.IsDir() || e.Type() == iofs.ModeSymlink) {
+				all = append(all, name)
+			}
+			return err
+		})
+		if errors.Is(err, iofs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if top == view.ContainersDir && len(all) > 1 {
+			return nil
+		}
+		for _, name := range slices.Backward(all) {
+			if err := f.root.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // link makes a link, with the directories it is in. What is there stays.

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -78,5 +79,21 @@ func TestFallback(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "containers", one)); !os.IsNotExist(err) {
 		t.Errorf("the link of a container that is no more: %v", err)
+	}
+	f, err := OpenFallback(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Clear(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "containers", two, "proc/meminfo")); err != nil {
+		t.Errorf("a container that needs it has lost its link: %v", err)
+	}
+	if err := errors.Join(f.Only(nil), f.Clear(), f.Close(), os.Remove(dir)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("/proc/meminfo"); err != nil {
+		t.Error(err)
 	}
 }
