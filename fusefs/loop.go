@@ -142,7 +142,7 @@ func (l *loop) worker() {
 			if n == 0 {
 				break
 			}
-			if !renders(in) || !l.queue.put(in[:n]) {
+			if !l.waits(in) || !l.queue.put(in[:n]) {
 				l.answer(in[:n], out)
 				atOnce++
 			}
@@ -210,17 +210,23 @@ var errUnmounted = errors.New("the file system is unmounted")
 
 // Opcodes (linux/fuse.h).
 const (
+	opLookup  = 1
 	opGetattr = 3
+	opOpen    = 14
 	opRead    = 15
 	opInit    = 26
 )
 
-// renders says that content has to be made for a request; all others are
-// answered in microseconds, too soon for another worker to be of use.
-func renders(in []byte) bool {
+// waits says that a request takes its turn: content has to be made for it, or
+// others wait. Else it is answered in microseconds, too soon for another worker to be
+// of use. Who opens a file waits for the answer, as who reads does; nobody waits for
+// a file to be closed.
+func (l *loop) waits(in []byte) bool {
 	switch (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode {
 	case opGetattr, opRead:
 		return true
+	case opLookup, opOpen:
+		return l.queue.waiting() > 0
 	}
 	return false
 }

@@ -15,9 +15,13 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
-// TestAReadWaitsForFewOpens: however many requests there are that are answered
-// without a turn, a read that came before them is not answered after all of them.
-func TestAReadWaitsForFewOpens(t *testing.T) {
+// asked is a request, by its view and its operation.
+type asked struct{ view, opcode uint32 }
+
+// orderOf gives requests, all of which the kernel has at once, to one worker, and
+// tells in which order it answers them.
+func orderOf(t *testing.T, requests []asked) (order []int) {
+	t.Helper()
 	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
 	groups, err := cgroup.Open(c.Root)
 	if err != nil {
@@ -35,21 +39,16 @@ func TestAReadWaitsForFewOpens(t *testing.T) {
 	t.Cleanup(func() { unix.Close(device) }) //nolint:errcheck // of a test
 	l := New(registry, log, func(string) bool { return true }).connect("", device, sharedMemory(t)).loop
 	l.slots <- 0
-
-	const opStatfs, all = 17, 3 * maxAtOnce
-	for n := range all {
-		in := request(1, uint64(n+1))
-		if n > 0 {
-			(*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode = opStatfs
-		}
+	for n, r := range requests {
+		in := request(r.view, uint64(n+1))
+		(*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode = r.opcode
 		if _, err := unix.Write(kernel, in); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var wg sync.WaitGroup
 	wg.Go(l.worker)
-	var order []uint64
-	for out := make([]byte, 4096); len(order) < all; {
+	for out := make([]byte, 4096); len(order) < len(requests); {
 		p := []unix.PollFd{{Fd: int32(kernel), Events: unix.POLLIN}}
 		if n, err := unix.Poll(p, 20_000); n != 1 {
 			t.Fatalf("%d answers: %v", len(order), err)
@@ -57,11 +56,32 @@ func TestAReadWaitsForFewOpens(t *testing.T) {
 		if _, err := unix.Read(kernel, out); err != nil {
 			t.Fatal(err)
 		}
-		order = append(order, (*fuse.OutHeader)(unsafe.Pointer(&out[0])).Unique)
+		order = append(order, int((*fuse.OutHeader)(unsafe.Pointer(&out[0])).Unique)-1)
 	}
 	unix.Close(kernel) //nolint:errcheck // ends the worker
 	wg.Wait()
-	if at := slices.Index(order, 1); at < 0 || at > maxAtOnce {
-		t.Errorf("the read is answered as number %d of %d", at+1, all)
+	return order
+}
+
+// TestAReadWaitsForFewOthers: however many requests there are that are answered
+// without a turn, a read that came before them is not answered after all of them.
+func TestAReadWaitsForFewOthers(t *testing.T) {
+	const opStatfs = 17
+	requests := slices.Repeat([]asked{{1, opStatfs}}, 3*maxAtOnce)
+	requests[0].opcode = opRead
+	if at := slices.Index(orderOf(t, requests), 0); at < 0 || at > maxAtOnce {
+		t.Errorf("the read is answered as number %d of %d", at+1, len(requests))
+	}
+}
+
+// TestOpensTakeTurns: who opens a file does not wait for all that another view's
+// readers open.
+func TestOpensTakeTurns(t *testing.T) {
+	requests := slices.Repeat([]asked{{1, opOpen}}, 3*maxAtOnce)
+	requests[0].opcode = opRead
+	last := len(requests) - 1
+	requests[last].view = 2
+	if at := slices.Index(orderOf(t, requests), last); at < 0 || at > 2 {
+		t.Errorf("the other view's is answered as number %d of %d", at+1, len(requests))
 	}
 }
