@@ -24,9 +24,9 @@ export PACKAGE_VERSION
 
 rm -rf dist/stage
 mkdir -p dist/stage/man dist/stage/completion
-$GO test -count=1 -run '^TestManPages$' ./cmd/lxcfs-nri -man "$PWD/dist/stage/man"
+$GO test -trimpath -vet=off -count=1 -run '^TestManPages$' ./cmd/lxcfs-nri -man "$PWD/dist/stage/man"
 gzip -9n dist/stage/man/*
-$GO build -o dist/stage/here/ ./cmd/lxcfs-nri
+$GO build -trimpath -o dist/stage/here/ ./cmd/lxcfs-nri
 for shell in bash zsh fish; do
 	dist/stage/here/lxcfs-nri completion "$shell" >dist/stage/completion/"$shell"
 done
