@@ -134,8 +134,9 @@ func (c *Conn) Serve() error {
 	return err
 }
 
-// Unmount takes the file system from its directory, and waits a moment for
-// Serve to see its end: containers may hold it still.
+// Unmount takes the file system from its directory, and waits for Serve to see its
+// end, which comes once nobody has a file open any more: who reads just then reads on.
+// What is kept open without being read is not waited for.
 func (c *Conn) Unmount() error {
 	if err := unix.Unmount(c.dir, unix.UMOUNT_NOFOLLOW); err != nil {
 		if err := unix.Unmount(c.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
@@ -144,7 +145,7 @@ func (c *Conn) Unmount() error {
 	}
 	select {
 	case <-c.loop.done:
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(2 * time.Second):
 	}
 	return nil
 }
