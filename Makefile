@@ -15,7 +15,8 @@ KERNEL ?= 6.12
 # Debian packages that the tests and the demo use on this machine.
 PACKAGES := runc crun podman uidmap procps sysstat util-linux busybox-static gcc libc6-dev \
 	htop python3-psutil hwloc-nox \
-	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs
+	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs \
+	lintian rpm rpmlint shellcheck
 
 .PHONY: help
 help: ## list the targets
@@ -60,8 +61,12 @@ test-vm: packages-needed ## of these, those on cgroup v2 in a virtual machine; K
 	@echo "== on cgroup v2, in a virtual machine with kernel $(KERNEL)"
 	cd test && $(GO) test -v -count=1 -timeout 40m ./vm -kernel $(KERNEL)
 
+.PHONY: test-packages
+test-packages: packages-needed ## of these, those of the packages: contents, linters, installation to removal
+	cd test && $(GO) test -v -count=1 -timeout 15m ./packages
+
 .PHONY: test-systemd
-test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, an upgrade, stops
+test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, stops, the package
 	cd test && $(GO) test -v -count=1 -timeout 60m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
 
 .PHONY: bench
