@@ -39,13 +39,19 @@ type node struct {
 func start(t *testing.T, release string) *node {
 	t.Helper()
 	n := boot(t, vm.Options{Release: release})
+	n.containers(t)
+	return n
+}
+
+// containers starts the runtime with its containers.
+func (n *node) containers(t *testing.T) {
+	t.Helper()
 	n.run(t, `
 systemd-run --quiet --unit=node -p Delegate=yes `+vm.Quote(vm.HostDir+n.bin+"/node")+` /var/lib/lxcfs-nri
 `+until("[ -e "+Dir+"/up ] || ! systemctl --quiet is-active node"))
 	if out := n.run(t, "[ -e "+Dir+"/up ] || journalctl --no-pager -u node -u lxcfs-nri"); out != "" {
 		t.Fatalf("the containers did not start:\n%s", out)
 	}
-	return n
 }
 
 // boot starts a machine, installs what the packages do, and starts the unit.

@@ -36,6 +36,7 @@ func TestUnit(t *testing.T) {
 				{"stopped while nobody served", n.stale},
 				{"does not start", n.fails},
 				{"stop and start", n.stop},
+				{"packages", n.packages},
 			} {
 				if !t.Run(step.name, step.test) {
 					t.Fatalf("the later steps begin where this one ends:\n%s", n.run(t, why))

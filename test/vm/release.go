@@ -64,11 +64,20 @@ apt-get -qq update
 // fetchRelease unpacks what systemd needs. No script of a package is run: there
 // are the accounts that every Debian has, and the units that tests want.
 const fetchRelease = aptState + `
-apt-get -qq -y --download-only install base-files base-passwd bash coreutils dash grep kmod libc-bin login mount procps sed \
-	systemd systemd-sysv usr-is-merged util-linux
-mkdir -p root/usr/bin root/usr/sbin root/usr/lib root/usr/lib64
+apt-get -qq -y --download-only install base-files base-passwd bash coreutils dash diffutils dpkg findutils grep gzip \
+	libc-bin login mount perl-base sed sysvinit-utils tar util-linux apt kmod procps systemd systemd-sysv usr-is-merged
+mkdir -p root/usr/bin root/usr/sbin root/usr/lib root/usr/lib64 root/var/lib/dpkg/info
 for d in bin sbin lib lib64; do ln -s usr/$d root/$d; done
-for p in apt/archives/*.deb; do dpkg-deb --fsys-tarfile "$p" | tar -x --keep-directory-symlink -C root; done
+for p in apt/archives/*.deb; do
+	dpkg-deb --fsys-tarfile "$p" | tar -x --keep-directory-symlink -C root
+	# What dpkg goes by, for a package that it has installed.
+	dpkg-deb -f "$p" | sed '/^Package:/a Status: install ok installed'
+	echo
+	name=$(dpkg-deb -f "$p" Package)
+	[ "$(dpkg-deb -f "$p" Multi-Arch)" != same ] || name=$name:amd64
+	dpkg-deb --fsys-tarfile "$p" | tar -t | sed 's|^\.||; s|/$||; s|^$|/.|' >root/var/lib/dpkg/info/$name.list
+done >apt/installed
+mv apt/installed root/var/lib/dpkg/status
 rm -rf apt root/usr/share/doc root/usr/share/locale root/usr/share/man
 cd root
 for f in passwd group; do cp usr/share/base-passwd/$f.master etc/$f; done
