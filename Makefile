@@ -50,10 +50,10 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== counts of allocations, which hold without it"
 	$(GO) test -count=1 -run Allocate ./view
 	@echo "== end to end, with a containerd built from source"
-	cd test && $(GO) test -p 1 -count=1 -timeout 30m $$($(GO) list ./... | grep -vE '/(vm|systemd)$$')
+	cd test && $(GO) test -p 1 -count=1 -timeout 45m $$($(GO) list ./... | grep -vE '/(vm|systemd)$$')
 	@$(MAKE) --no-print-directory test-vm
 	@echo "== the unit, with systemd 252"
-	cd test && $(GO) test -count=1 -timeout 20m ./systemd
+	cd test && $(GO) test -count=1 -timeout 40m ./systemd
 
 # With -v, so that what is going on is told meanwhile.
 .PHONY: test-vm
@@ -67,7 +67,7 @@ test-packages: packages-needed ## of these, those of the packages: contents, lin
 
 .PHONY: test-systemd
 test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, stops, the package
-	cd test && $(GO) test -v -count=1 -timeout 60m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
+	cd test && $(GO) test -v -count=1 -timeout 120m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
 
 .PHONY: bench
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
