@@ -49,7 +49,7 @@ const (
 
 	// keptTexts is of how many handles, of all views, something is known also
 	// without the text: of those opened last, mostly.
-	keptTexts    = 1 << 14
+	keptTexts    = 1 << 17
 	keptTextSize = 24
 	textsAt      = snapshotsAt + sharedSnapshots*sharedSnapshotSize
 
