@@ -15,15 +15,12 @@ const (
 	injectPrefix = "inject.lxcfs.nri.io/"
 )
 
-// webhookOptOuts are the annotations of the admission webhooks that did this
-// job before, with the values they took for no.
-var webhookOptOuts = []struct {
-	key string
-	no  []string
-}{
-	{"lxcfs-admission-webhook.aliyun.com/mutate", []string{"no", "n", "off", "false"}},
-	{"mutating.lxcfs-admission-webhook.io/enable", []string{"false"}},
-}
+// webhookOptOuts are the annotations of the admission webhooks that did this job
+// before, and webhookNo the values they took for no.
+var (
+	webhookOptOuts = []string{"lxcfs-admission-webhook.aliyun.com/mutate", "mutating.lxcfs-admission-webhook.io/enable"}
+	webhookNo      = []string{"no", "n", "off", "false"}
+)
 
 // annotation is a place where one may stand.
 type annotation struct {
@@ -98,12 +95,12 @@ func parseInject(value string) (inject, ok bool) {
 // webhookOptOut is the reason if a former webhook was told to leave the
 // container alone, or "".
 func webhookOptOut(t Target) string {
-	for _, w := range webhookOptOuts {
-		for _, a := range []annotation{{w.key, t.ContainerAnnotations, "container"}, {w.key, t.PodAnnotations, "pod"}} {
+	for _, key := range webhookOptOuts {
+		for _, a := range []annotation{{key, t.ContainerAnnotations, "container"}, {key, t.PodAnnotations, "pod"}} {
 			value := strings.TrimSpace(a.in[a.key])
-			for _, no := range w.no {
+			for _, no := range webhookNo {
 				if strings.EqualFold(value, no) {
-					return fmt.Sprintf("annotation %s=%s on the %s", w.key, no, a.on)
+					return fmt.Sprintf("annotation %s=%s on the %s", key, no, a.on)
 				}
 			}
 		}

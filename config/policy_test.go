@@ -57,7 +57,7 @@ var rules = []struct {
 	{"aliyun true", nil, pod(annotations{aliyun: "true"}), true, reasonDefault},
 	{"aliyun empty", nil, pod(annotations{aliyun: ""}), true, reasonDefault},
 	{"mutating false", nil, pod(annotations{mutating: "False"}), false, "annotation " + mutating + "=false on the pod"},
-	{"mutating no", nil, pod(annotations{mutating: "no"}), true, reasonDefault},
+	{"mutating no", nil, pod(annotations{mutating: "no"}), false, "annotation " + mutating + "=no on the pod"},
 	{
 		"webhook's opt-out on the container", nil,
 		Target{ContainerAnnotations: annotations{aliyun: "off"}},
