@@ -44,7 +44,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nsee %q", err, c.CommandPath()+" --help")}
 	})
-	root.AddCommand(serveCommand(), superviseCommand(), statusCommand(), attachCommand(), detachCommand(), versionCommand())
+	root.AddCommand(serveCommand(), superviseCommand(), statusCommand(), attachCommand(), detachCommand(), hostCommand(), versionCommand())
 	return root
 }
 
