@@ -14,7 +14,7 @@ KERNEL ?= 6.12
 
 # Debian packages that the tests and the demo use on this machine.
 PACKAGES := runc crun podman uidmap procps sysstat util-linux busybox-static gcc libc6-dev \
-	htop python3-psutil hwloc-nox \
+	htop python3-psutil hwloc-nox iproute2 \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs \
 	lintian rpm rpmlint shellcheck
 
@@ -50,7 +50,7 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== counts of allocations, which hold without it"
 	$(GO) test -count=1 -run Allocate ./view
 	@echo "== end to end, with a containerd built from source"
-	cd test && $(GO) test -p 1 -count=1 -timeout 45m $$($(GO) list ./... | grep -vE '/(vm|systemd)$$')
+	cd test && $(GO) test -p 1 -count=1 -timeout 45m $$($(GO) list ./... | grep -vE '/(vm|systemd|k8s)$$')
 	@$(MAKE) --no-print-directory test-vm
 	@echo "== the unit, with systemd 252"
 	cd test && $(GO) test -count=1 -timeout 40m ./systemd
@@ -68,6 +68,11 @@ test-packages: packages-needed ## of these, those of the packages: contents, lin
 .PHONY: test-systemd
 test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, stops, the package
 	cd test && $(GO) test -v -count=1 -timeout 120m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
+
+# Kubernetes is built first, once: some minutes.
+.PHONY: test-k8s
+test-k8s: packages-needed ## the chart, and what it installs, on a Kubernetes node built from source
+	cd test && $(GO) test -v -count=1 -timeout 90m ./k8s
 
 .PHONY: bench
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
@@ -106,6 +111,6 @@ fuzz: ## fuzz every parser for FUZZTIME each
 	done
 
 .PHONY: clean
-clean: ## remove what was built here, and the cached containerd
+clean: ## remove what was built here, and the cached containerd, Kubernetes and others
 	rm -rf bin dist
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/lxcfs-nri"

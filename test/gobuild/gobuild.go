@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,13 +28,25 @@ func ModuleDir(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// Version is that of a module which the module in dir requires.
-func Version(ctx context.Context, dir, module string) (string, error) {
-	return list(ctx, dir, module, "{{.Version}}")
+// Version is that of a module which the module in dir requires; flags are the go
+// tool's.
+func Version(ctx context.Context, dir, module string, flags ...string) (string, error) {
+	return list(ctx, dir, module, "{{.Version}}", flags...)
 }
 
-func list(ctx context.Context, dir, module, format string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", format, module)
+// Tools lists the packages of the programs that the module in dir names as tools.
+func Tools(ctx context.Context, dir string, flags ...string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"list"}, flags...), "tool")...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list the tools of %s: %w", dir, err)
+	}
+	return strings.Fields(string(out)), nil
+}
+
+func list(ctx context.Context, dir, module, format string, flags ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"list", "-m", "-f", format}, flags...), module)...)
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err == nil {
@@ -65,7 +79,7 @@ func (b Build) UnlessCached(ctx context.Context) error {
 	final := b.Out
 	missing := false
 	for _, p := range b.Pkgs {
-		if _, err := os.Stat(filepath.Join(final, filepath.Base(p))); err != nil {
+		if _, err := os.Stat(filepath.Join(final, program(p))); err != nil {
 			missing = true
 		}
 	}
@@ -86,12 +100,24 @@ func (b Build) UnlessCached(ctx context.Context) error {
 		return err
 	}
 	for _, p := range b.Pkgs {
-		base := filepath.Base(p)
+		base := program(p)
 		if err := os.Rename(filepath.Join(tmp, base), filepath.Join(final, base)); err != nil {
 			return fmt.Errorf("keep what was built: %w", err)
 		}
 	}
 	return nil
+}
+
+// program is what the go tool names a package's program: a version at the end of
+// a module's path does not count.
+func program(pkg string) string {
+	base := path.Base(pkg)
+	if n, ok := strings.CutPrefix(base, "v"); ok {
+		if _, err := strconv.Atoi(n); err == nil {
+			return path.Base(path.Dir(pkg))
+		}
+	}
+	return base
 }
 
 // Run builds, and says every few seconds how far it is.

@@ -29,23 +29,33 @@ type Server struct {
 // PID is the number of its process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Start fetches lxcfs where need be, and mounts it below a directory.
-func Start(ctx context.Context, work string, log io.Writer) (*Server, error) {
+// Fetch fetches lxcfs into the cache folder, unless it is there, and gives its root.
+func Fetch(ctx context.Context, log io.Writer) (root string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	root := filepath.Join(cache, "lxcfs-nri", "lxcfs")
-	if _, err := os.Stat(filepath.Join(root, "usr/bin/lxcfs")); err != nil {
-		fmt.Fprintln(log, "  fetching Debian's lxcfs and libfuse3")
-		if err := os.MkdirAll(root, 0o755); err != nil {
-			return nil, err
-		}
-		fetch := exec.CommandContext(ctx, "sh", "-ec", "apt-get -qq download lxcfs libfuse3-3 || { apt-get -qq update; apt-get -qq download lxcfs libfuse3-3; }; for d in *.deb; do dpkg-deb -x $d .; done")
-		fetch.Dir = root
-		if out, err := fetch.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("fetch Debian's lxcfs: %w\n%s", err, out)
-		}
+	root = filepath.Join(cache, "lxcfs-nri", "lxcfs")
+	if _, err := os.Stat(filepath.Join(root, "usr/bin/lxcfs")); err == nil {
+		return root, nil
+	}
+	fmt.Fprintln(log, "  fetching Debian's lxcfs and libfuse3")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", err
+	}
+	fetch := exec.CommandContext(ctx, "sh", "-ec", "apt-get -qq download lxcfs libfuse3-3 || { apt-get -qq update; apt-get -qq download lxcfs libfuse3-3; }; for d in *.deb; do dpkg-deb -x $d .; done")
+	fetch.Dir = root
+	if out, err := fetch.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("fetch Debian's lxcfs: %w\n%s", err, out)
+	}
+	return root, nil
+}
+
+// Start fetches lxcfs where need be, and mounts it below a directory.
+func Start(ctx context.Context, work string, log io.Writer) (*Server, error) {
+	root, err := Fetch(ctx, log)
+	if err != nil {
+		return nil, err
 	}
 	libs, err := filepath.Glob(filepath.Join(root, "*/*-linux-gnu*"))
 	if err != nil {

@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/opencontainers/go-digest"
@@ -33,6 +35,37 @@ func (r *Rig) importImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return r.give(ctx, archive, names)
+}
+
+// AddImage makes an image of files of this machine, by their paths in it, and gives
+// it to containerd.
+func (r *Rig) AddImage(ctx context.Context, name string, files map[string]string, entrypoint ...string) error {
+	l := newLayer()
+	for to, from := range files {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("read a file for an image: %w", err)
+		}
+		st, err := os.Stat(from)
+		if err != nil {
+			return fmt.Errorf("read a file for an image: %w", err)
+		}
+		l.files[strings.TrimPrefix(to, "/")] = layerFile{content: b, mode: int64(st.Mode().Perm())}
+	}
+	a := newArchive()
+	if err := a.image(name, l, v1.ImageConfig{Entrypoint: entrypoint}); err != nil {
+		return err
+	}
+	b, err := a.finish()
+	if err != nil {
+		return err
+	}
+	return r.give(ctx, b, []string{name})
+}
+
+// give imports an archive of images.
+func (r *Rig) give(ctx context.Context, archive []byte, names []string) error {
 	c, err := client.New(r.socket(), client.WithDefaultNamespace("k8s.io"))
 	if err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
@@ -63,14 +96,14 @@ func (r *Rig) images() (archive []byte, names []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := a.image(ImageTools, tools, "sleep", "infinity"); err != nil {
+	if err := a.image(ImageTools, tools, command("sleep", "infinity")); err != nil {
 		return nil, nil, err
 	}
 	pause := newLayer()
 	if err := pause.program("sleep"); err != nil {
 		return nil, nil, err
 	}
-	if err := a.image(imagePause, pause, "sleep", "infinity"); err != nil {
+	if err := a.image(imagePause, pause, command("sleep", "infinity")); err != nil {
 		return nil, nil, err
 	}
 	if r.opts.Busybox {
@@ -79,7 +112,7 @@ func (r *Rig) images() (archive []byte, names []string, err error) {
 		if err := busybox.busybox(); err != nil {
 			return nil, nil, err
 		}
-		if err := a.image(ImageBusybox, busybox, "sleep", "2147483647"); err != nil {
+		if err := a.image(ImageBusybox, busybox, command("sleep", "2147483647")); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -152,8 +185,13 @@ func (a *archive) json(mediaType string, v any) (v1.Descriptor, error) {
 	return a.blob(mediaType, b)
 }
 
+// command is the configuration of an image with programs.
+func command(args ...string) v1.ImageConfig {
+	return v1.ImageConfig{Env: []string{"PATH=/bin", "TERM=dumb", "LC_ALL=C"}, Cmd: args}
+}
+
 // image adds an image of one layer.
-func (a *archive) image(name string, l *layer, command ...string) error {
+func (a *archive) image(name string, l *layer, conf v1.ImageConfig) error {
 	content, err := l.finish()
 	if err != nil {
 		return err
@@ -164,7 +202,7 @@ func (a *archive) image(name string, l *layer, command ...string) error {
 	}
 	config, err := a.json(v1.MediaTypeImageConfig, v1.Image{
 		Platform: v1.Platform{Architecture: runtime.GOARCH, OS: "linux"},
-		Config:   v1.ImageConfig{Env: []string{"PATH=/bin", "TERM=dumb", "LC_ALL=C"}, Cmd: command},
+		Config:   conf,
 		RootFS:   v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
 	})
 	if err != nil {

@@ -33,6 +33,8 @@ type Options struct {
 	Userns bool
 	// Busybox adds the image ImageBusybox.
 	Busybox bool
+	// NRISocket is where containerd waits for plugins; empty: in the rig's folder.
+	NRISocket string
 }
 
 // Rig is a running containerd with images, and what was started on it.
@@ -76,6 +78,9 @@ func Up(ctx context.Context, opts Options) (*Rig, error) {
 	}
 	r := rigIn(dir)
 	r.Tools, r.opts = tools, opts
+	if opts.NRISocket != "" {
+		r.NRISocket = opts.NRISocket
+	}
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

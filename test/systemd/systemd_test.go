@@ -37,6 +37,7 @@ func TestUnit(t *testing.T) {
 				{"does not start", n.fails},
 				{"stop and start", n.stop},
 				{"packages", n.packages},
+				{"installed by a pod", n.host},
 			} {
 				if !t.Run(step.name, step.test) {
 					t.Fatalf("the later steps begin where this one ends:\n%s", n.run(t, why))
