@@ -96,7 +96,7 @@ func TestJournal(t *testing.T) {
 func TestJournalOfOthersIsLeftAlone(t *testing.T) {
 	for content, says := range map[string]string{
 		"{\"lxcfsNRIContainers\":2,\"boot\":\"x\"}\n": "is of version 2",
-		"something else\n":                            "no list of containers",
+		"something else\n": "no list of containers",
 	} {
 		name := filepath.Join(t.TempDir(), "containers")
 		write(t, name, []byte(content))
