@@ -110,7 +110,7 @@ func newDocker(t *testing.T) *docker {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if d.Client, err = client.New(client.WithHost("unix://"+filepath.Join(dir, "docker.sock"))); err != nil {
+	if d.Client, err = client.New(client.WithHost("unix://" + filepath.Join(dir, "docker.sock"))); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
