@@ -31,20 +31,18 @@ func annotated(annotations map[string]string) (key string, inject bool) {
 			return key, true
 		}
 	}
-	for _, w := range webhooks {
-		value := strings.TrimSpace(annotations[w.key])
-		if slices.ContainsFunc(w.no, func(no string) bool { return strings.EqualFold(value, no) }) {
-			return w.key, false
+	for _, key := range webhooks {
+		value := strings.TrimSpace(annotations[key])
+		if slices.ContainsFunc(webhookNo, func(no string) bool { return strings.EqualFold(value, no) }) {
+			return key, false
 		}
 	}
 	return "", false
 }
 
-// webhooks are the opt-outs of the former admission webhooks.
-var webhooks = []struct {
-	key string
-	no  []string
-}{
-	{"lxcfs-admission-webhook.aliyun.com/mutate", []string{"no", "n", "off", "false"}},
-	{"mutating.lxcfs-admission-webhook.io/enable", []string{"false"}},
-}
+// webhooks are the opt-outs of the former admission webhooks, and webhookNo the
+// values they took for no (package config).
+var (
+	webhooks  = []string{"lxcfs-admission-webhook.aliyun.com/mutate", "mutating.lxcfs-admission-webhook.io/enable"}
+	webhookNo = []string{"no", "n", "off", "false"}
+)
