@@ -22,7 +22,7 @@ const dpkg = "/usr/bin/dpkg"
 // called, not apt, which would only take longer.
 func (n *node) packages(t *testing.T) {
 	n.run(t, `systemctl stop node lxcfs-nri
-rm -r /usr/bin/lxcfs-nri /usr/lib/systemd/system/lxcfs-nri* /etc/lxcfs-nri /run/lxcfs-nri /var/lib/lxcfs-nri `+Dir+`
+rm -r /usr/bin/lxcfs-nri /usr/lib/systemd/system/lxcfs-nri* /run/systemd/system/lxcfs-nri* /etc/lxcfs-nri /run/lxcfs-nri /var/lib/lxcfs-nri `+Dir+`
 systemctl daemon-reload; systemctl reset-failed`)
 	files := n.ours(t)
 	if files != "" {
