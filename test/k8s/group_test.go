@@ -41,7 +41,8 @@ func makeGroup(name string) error {
 		return err
 	}
 	for _, dir := range dirs {
-		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")); err == nil {
+		// Beside v1 hierarchies the kubelet wants nothing of cgroup2.
+		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")); err == nil && len(dirs) == 1 {
 			for c := range strings.FieldsSeq(string(b)) {
 				if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 					return err
