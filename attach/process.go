@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -201,7 +200,7 @@ func (p *process) inside(do, after func()) error {
 	result := make(chan error, 1)
 	go func() {
 		defer after()
-		p.enter(do, result)
+		OnThread(func() { result <- p.enter(do) })
 	}()
 	select {
 	case err := <-result:
@@ -212,16 +211,7 @@ func (p *process) inside(do, after func()) error {
 	}
 }
 
-func (p *process) enter(do func(), result chan<- error) {
-	runtime.LockOSThread() // and never unlocked
-	if unix.Gettid() == unix.Getpid() {
-		// The main thread can't end, and /proc/<pid> shows the process by it.
-		done := make(chan struct{})
-		go func() { p.enter(do, result); close(done) }()
-		<-done
-		runtime.UnlockOSThread()
-		return
-	}
+func (p *process) enter(do func()) error {
 	// Threads share their working directory and root until told otherwise.
 	err := unix.Unshare(unix.CLONE_FS)
 	if err == nil {
@@ -231,9 +221,8 @@ func (p *process) enter(do func(), result chan<- error) {
 		err = errors.Join(unix.Fchdir(p.root), unix.Chroot("."))
 	}
 	if err != nil {
-		result <- fmt.Errorf("enter the mount namespace of process %d: %w: the service needs CAP_SYS_ADMIN and CAP_SYS_CHROOT", p.pid, err)
-		return
+		return fmt.Errorf("enter the mount namespace of process %d: %w: the service needs CAP_SYS_ADMIN and CAP_SYS_CHROOT", p.pid, err)
 	}
 	do()
-	result <- nil
+	return nil
 }

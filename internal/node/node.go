@@ -9,10 +9,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/attach"
 )
 
 // Node is the node, seen from a pod.
@@ -24,27 +25,15 @@ type Node struct {
 
 // enter runs a function on a thread that is in all namespaces of process 1, and
 // ends with it. Whatever that thread starts is there, too.
-func enter(do func() error) error {
-	result := make(chan error, 1)
-	go onThread(do, result)
-	return <-result
-}
-
-func onThread(do func() error, result chan<- error) {
-	runtime.LockOSThread() // never unlocked: the thread can't come back
-	if unix.Gettid() == unix.Getpid() {
-		// The main thread can't end, and /proc/self shows the process by it.
-		done := make(chan struct{})
-		go func() { onThread(do, result); close(done) }()
-		<-done
-		runtime.UnlockOSThread()
-		return
-	}
-	if err := join(); err != nil {
-		result <- fmt.Errorf("enter the node's namespaces: %w (the pod needs hostPID and privileged)", err)
-		return
-	}
-	result <- do()
+func enter(do func() error) (err error) {
+	attach.OnThread(func() {
+		if err = join(); err != nil {
+			err = fmt.Errorf("enter the node's namespaces: %w (the pod needs hostPID and privileged)", err)
+			return
+		}
+		err = do()
+	})
+	return err
 }
 
 func join() error {
