@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lxcfs-nri/lxcfs-nri/hook"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -86,13 +87,8 @@ func (a *Attacher) handle(plan func(*view.View) (job, error), others func(*Outco
 // decode reads a request that says one thing, and nothing else.
 func decode(r io.Reader) (Request, error) {
 	var req Request
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
+	if err := hook.DecodeStrictly(r, &req); err != nil {
 		return req, fmt.Errorf("request: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return req, errors.New("request: something follows the JSON object")
 	}
 	if req.All == (req.ID != "") {
 		return req, errors.New(`request: write either {"id": "…"} or {"all": true}`)

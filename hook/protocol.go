@@ -41,16 +41,25 @@ const (
 	maxAnswer  = 64 << 10
 )
 
+// DecodeStrictly reads one JSON object that has no other fields than to, and that
+// nothing follows.
+func DecodeStrictly(r io.Reader, to any) error {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
+	}
+	return nil
+}
+
 // Decode reads a request that says what is to be done, and nothing else.
 func Decode(r io.Reader) (Request, error) {
 	var req Request
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
+	if err := DecodeStrictly(r, &req); err != nil {
 		return req, fmt.Errorf("request: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return req, errors.New("request: something follows the JSON object")
 	}
 	if err := view.CheckID(req.ID); err != nil {
 		return req, fmt.Errorf("request: %w", err)
