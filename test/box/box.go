@@ -4,7 +4,6 @@
 package box
 
 import (
-	"bufio"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -43,23 +42,7 @@ func New(t testing.TB, g *fixture.Group, mountpoint string, files ...string) *Bo
 	}
 	cmd := g.Command("sh", append([]string{"-euc", initScript, "sh", mountpoint}, files...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it is ours, and is waited for
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		cmd.Wait() //nolint:errcheck // what it wrote tells
-		t.Fatalf("the container did not start: %q, %v\n%s", line, err, &stderr)
-	}
+	fixture.Start(t, cmd)
 	return &Box{Group: g, PID: cmd.Process.Pid}
 }
 

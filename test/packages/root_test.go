@@ -1,17 +1,17 @@
 package packages
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 )
 
 // root is a machine's: the files of this one, but what is written there goes to
@@ -54,23 +54,7 @@ func newRoot(t *testing.T) *root {
 	}
 	cmd := exec.Command("sh", "-ec", rootScript, "sh", t.TempDir(), built, stub)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // with it all that is in its namespaces ends
-		cmd.Wait()         //nolint:errcheck // ended by a signal
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		cmd.Wait() //nolint:errcheck // what it wrote tells
-		t.Fatalf("there is no root: %q, %v\n%s", line, err, &stderr)
-	}
+	fixture.Start(t, cmd) // with it all that is in its namespaces ends
 	return &root{cmd.Process.Pid}
 }
 
