@@ -177,7 +177,7 @@ func inside(m *testing.M) (code int, err error) {
 // remove removes a node whose processes have ended.
 func remove(dir string) error {
 	pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), folderPrefix), "-")
-	return errors.Join(removeGroup(groupPrefix+pid), os.RemoveAll(dir))
+	return errors.Join(rig.RemoveCgroups(groupPrefix+pid, 20*time.Second), os.RemoveAll(dir))
 }
 
 // sweep removes what runs that were killed have left.

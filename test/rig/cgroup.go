@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,6 +67,16 @@ func hierarchies() ([]hierarchy, error) {
 		}
 	}
 	return hs, nil
+}
+
+// CgroupRoots are the directories of all hierarchies, v1 and v2.
+func CgroupRoots() ([]string, error) {
+	hs, err := hierarchies()
+	var dirs []string
+	for _, h := range hs {
+		dirs = append(dirs, h.dir)
+	}
+	return dirs, err
 }
 
 // limitCgroup makes the cgroup of a pod and gives it limits, as the kubelet
@@ -167,7 +179,12 @@ func cgroupProcesses(path string) ([]int, error) {
 	return pids, nil
 }
 
-// removeCgroups removes a cgroup and those below it.
+// RemoveCgroups removes a cgroup and those below it, in every hierarchy. It stays
+// busy for a moment after its last process was reaped.
+func RemoveCgroups(path string, patience time.Duration) error {
+	return Poll(context.Background(), patience, func() error { return removeCgroups(path) })
+}
+
 func removeCgroups(path string) error {
 	dirs, err := cgroupDirs(path)
 	if err != nil {

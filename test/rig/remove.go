@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +28,7 @@ func (r *Rig) remove() error {
 			return fmt.Errorf("remove a shim's socket: %w", err)
 		}
 	}
-	// A cgroup stays busy for a moment after its last process was reaped.
-	err = Poll(context.Background(), 10*time.Second, func() error { return removeCgroups(r.CgroupParent) })
-	if err != nil {
+	if err := RemoveCgroups(r.CgroupParent, 10*time.Second); err != nil {
 		return err
 	}
 	if err := unmountBelow(r.Dir); err != nil {
