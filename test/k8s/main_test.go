@@ -107,13 +107,21 @@ func outside() (code int, err error) {
 }
 
 // node makes the namespaces a node: what an installation changes has a layer of
-// its own. $1 is the folder for it.
+// its own. $1 is the folder for it. Settings of the kernel's that have no namespace
+// are files that say what the kubelet would write there (setupKernelTunables in
+// pkg/kubelet/cm/container_manager_linux.go).
 const node = `
 mount --make-rprivate /
 mount -t proc proc /proc
 for d in usr etc var; do
 	mkdir -p "$1/$d/upper" "$1/$d/work"
 	mount -t overlay overlay -o "lowerdir=/$d,upperdir=$1/$d/upper,workdir=$1/$d/work" "/$d"
+done
+for s in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+	file=$1/sysctl/${s%=*}
+	mkdir -p "${file%/*}"
+	echo "${s#*=}" >"$file"
+	mount --bind "$file" "/proc/sys/${s%=*}"
 done
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/nri "$1/t"
