@@ -44,6 +44,18 @@ func TestThreads(t *testing.T) {
 		results.add(setup.threads, "threads of one container read"+c.what, hostile.flawless(t), memory)
 		results.add(setup.threads, "the quiet neighbour of these threads"+c.what, neighbour.flawless(t), memory)
 	}
+
+	lx := startLxcfs(t)
+	neighbour := quiet(t, b, lx.Dir)
+	hostile := &readers{}
+	hostile.start(t, a.Group.Command,
+		reading{Way: wayOpen, Root: lx.Dir, Files: mountedFiles, Threads: setup.threads / 2},
+		reading{Way: wayPread, Root: lx.Dir, Files: mountedFiles, Threads: setup.threads - setup.threads/2},
+	)
+	time.Sleep(5 * time.Second)
+	memory = memoryOf(t, lx.PID())
+	results.add(setup.threads, "**lxcfs**: such threads", hostile.stop(t), memory)
+	results.add(setup.threads, "**lxcfs**: their quiet neighbour", neighbour.stop(t), memory)
 }
 
 // TestHandles has a container open very many files and read a piece of each. The

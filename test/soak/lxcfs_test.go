@@ -14,6 +14,21 @@ import (
 // mountedFiles are those that lxcfs has as well.
 var mountedFiles = []string{"proc/meminfo", "proc/stat", "proc/uptime", "proc/cpuinfo", "proc/loadavg", "proc/swaps"}
 
+// startLxcfs starts Debian's lxcfs for the test.
+func startLxcfs(t *testing.T) *lxcfs.Server {
+	t.Helper()
+	lx, err := lxcfs.Start(t.Context(), newFolder(t), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lx.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return lx
+}
+
 // inBox are eight threads that read in a container what is mounted there.
 func inBox(t *testing.T, mountpoint string, memTotal uint64) *readers {
 	t.Helper()
@@ -41,15 +56,7 @@ func TestKilledOnce(t *testing.T) {
 	memory := d.bounded(t)
 	results.add(1, "one SIGKILL under 8 readers in a container", ours.flawless(t), memory)
 
-	lx, err := lxcfs.Start(t.Context(), newFolder(t), t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lx.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	lx := startLxcfs(t)
 	theirs := inBox(t, lx.Dir, 0)
 	time.Sleep(before)
 	memory = memoryOf(t, lx.PID())
