@@ -46,6 +46,10 @@ type Config struct {
 	// AttachExisting says whether containers that run already get the files,
 	// too: where the policy takes them, and nobody has detached them.
 	AttachExisting bool
+	// Required has a container fail that can't have its files, rather than start
+	// with the host's; not those that the policy leaves alone. In the file it is a
+	// line of its own, "required: true": the OCI hook looks for no more.
+	Required bool
 	// Files says which files are served.
 	Files Files
 	// Policy says which containers get them.

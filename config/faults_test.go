@@ -13,11 +13,11 @@ var badFiles = []struct{ name, src, want string }{
 	},
 	{
 		"unknown key, nothing near", "a: 1\n",
-		`x.yaml:1: a: unknown key; known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:1: a: unknown key; known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
 	},
 	{
 		"wrong case", "\nSwap: true\n",
-		`x.yaml:2: Swap: unknown key; did you mean "swap"? known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:2: Swap: unknown key; did you mean "swap"? known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
 	},
 	{
 		"wrong indentation", "policy:\n  exclude: [a]\n",
@@ -25,11 +25,15 @@ var badFiles = []struct{ name, src, want string }{
 	},
 	{
 		"dotted key", "policy.inject: false\n",
-		`x.yaml:1: "policy.inject": unknown key; write it as nested keys, one level a line; known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:1: "policy.inject": unknown key; write it as nested keys, one level a line; known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
 	},
 	{
 		"key that forges lines", "\"a\\nb\": 1\n",
-		`x.yaml:1: "a\nb": unknown key; known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:1: "a\nb": unknown key; known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
+	},
+	{
+		"required, where the hook can't find it", "swap: true\nrequired: true # by all means\n",
+		`x.yaml:2: required: the OCI hook takes it otherwise; write "required: true" as a line of its own, or nowhere`,
 	},
 	{
 		"number as a key", "log:\n  5: debug\n",
@@ -73,11 +77,11 @@ var badFiles = []struct{ name, src, want string }{
 	},
 	{
 		"list as the file", "- swap\n",
-		`x.yaml:1: got a list instead of keys; known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:1: got a list instead of keys; known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
 	},
 	{
 		"text as the file", "swap:true\n",
-		`x.yaml:1: got the text "swap:true" instead of keys; known keys here: attachExisting, files, log, mountpoint, nri, policy, runDir, selinuxContext, stat, swap`,
+		`x.yaml:1: got the text "swap:true" instead of keys; known keys here: attachExisting, files, log, mountpoint, nri, policy, required, runDir, selinuxContext, stat, swap`,
 	},
 	{
 		"text as a section", "log: debug\n",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,6 +13,9 @@ import (
 // maxSize bounds the file: far beyond any list of namespaces, and small enough
 // to be read whole.
 const maxSize = 1 << 20
+
+// requiredLine is how package hook finds the key, which has no parser.
+var requiredLine = regexp.MustCompile(`(?m)^required: +true *\r?$`)
 
 // Load reads the YAML file at path on top of Default. Known lists the paths
 // that can be served; Files may name no others.
@@ -56,6 +60,9 @@ func load(file string, src []byte, known []string) (Config, error) {
 	}
 	c := Default()
 	lines, found := decode(src, &c)
+	if c.Required != requiredLine.Match(src) {
+		found = append(found, problem{line: lines["required"], key: "required", text: `the OCI hook takes it otherwise; write "required: true" as a line of its own, or nowhere`})
+	}
 	for _, p := range c.check(known) {
 		p.line = lineOf(lines, p.key)
 		found = append(found, p)

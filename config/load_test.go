@@ -45,6 +45,8 @@ var goodFiles = []struct {
 		c.AttachExisting = true
 		c.Swap, c.Policy.Inject, c.Policy.SkipHostPID, c.Policy.WebhookAnnotations = false, false, false, false
 	}},
+	{"required, as the hook finds it", "swap: false\r\nrequired:  true \r\n", func(c *Config) { c.Swap, c.Required = false, true }},
+	{"not required", "required: false\n", func(*Config) {}},
 	{"enumerations", "log: {level: error, format: json}\nstat: {throttled: hide}\n", func(c *Config) {
 		c.Log, c.Stat.Throttled = Log{Level: "error", Format: "json"}, ThrottledHide
 	}},

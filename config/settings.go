@@ -35,6 +35,7 @@ var settings = []setting{
 		oneOf: []string{ThrottledSteal, ThrottledHide},
 	},
 	{key: "attachExisting", at: func(c *Config) any { return &c.AttachExisting }},
+	{key: "required", at: func(c *Config) any { return &c.Required }},
 	{key: "files.include", at: func(c *Config) any { return &c.Files.Include }},
 	{key: "files.exclude", at: func(c *Config) any { return &c.Files.Exclude }},
 	{key: "policy.inject", at: func(c *Config) any { return &c.Policy.Inject }},

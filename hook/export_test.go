@@ -6,5 +6,8 @@ const (
 	SocketName = socketName
 )
 
+// HasRequired is for the test that it takes a file as package config does.
+var HasRequired = hasRequired
+
 // Annotated is for the test that it decides as the policy does.
 var Annotated = annotated

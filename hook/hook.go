@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -18,18 +19,21 @@ type Hook struct {
 	// Required has a container fail that does not get its files, but for those
 	// that the policy leaves alone.
 	Required bool
+	// Config is the daemon's configuration, which may say the same. It need not be
+	// there.
+	Config string
 	// Timeout bounds all of it: a container's start waits.
 	Timeout time.Duration
 }
 
 // Run does what is due for the container whose state is read. It says in one
-// line what came of it. The error is for faults, and for a container that can't
-// have its files though they are Required.
+// line what came of it. The error is for a container that can't have its files
+// though they are Required: a runtime lets it fail then.
 func (h *Hook) Run(stdin io.Reader) (string, error) {
 	deadline := time.Now().Add(h.Timeout)
 	s, err := readState(stdin)
 	if err != nil {
-		return "", err
+		return h.failed(err)
 	}
 	if s.Status == stopped {
 		// The container has ended whether the daemon hears of it or not.
@@ -41,13 +45,21 @@ func (h *Hook) Run(stdin io.Reader) (string, error) {
 	}
 	line, err := h.create(&s, deadline)
 	if err != nil {
-		err = fmt.Errorf("container %s has the host's files: %w", s.ID, err)
-		if !h.Required {
-			return err.Error(), nil
-		}
-		return "", fmt.Errorf("%w: start lxcfs-nri, or remove --required from the hook", err)
+		return h.failed(fmt.Errorf("container %s has the host's files: %w", s.ID, err))
 	}
 	return fmt.Sprintf("container %s: %s", s.ID, line), nil
+}
+
+// failed says why a container has no files of its own, which is an error where
+// they are required.
+func (h *Hook) failed(err error) (string, error) {
+	switch {
+	case h.Required:
+		return "", fmt.Errorf("%w: start lxcfs-nri, or remove --required from the hook", err)
+	case requiredBy(h.Config):
+		return "", fmt.Errorf("%w: start lxcfs-nri, or remove \"required: true\" from %s", err, h.Config)
+	}
+	return err.Error(), nil
 }
 
 // create gives a container its files, and says how.
@@ -96,6 +108,32 @@ func (h *Hook) without(s *state, req Request, at place, mounts []*mountinfo.Info
 		return "", err
 	}
 	return fmt.Sprintf("%d files mounted that are resolved by their reader (%v)", made, why), nil
+}
+
+// maxConfig is what package config reads of a file at most.
+const maxConfig = 1 << 20
+
+// requiredBy reports whether the configuration has the line "required: true".
+// Package config, which is too large for a hook, takes the key in no other form. A
+// file that can't be read says nothing: containers start.
+func requiredBy(config string) bool {
+	f, err := os.Open(config)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	return err == nil && hasRequired(string(b))
+}
+
+func hasRequired(config string) bool {
+	for line := range strings.Lines(strings.TrimPrefix(config, "\ufeff")) {
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		if value, ok := strings.CutPrefix(line, "required: "); ok && strings.Trim(value, " ") == "true" {
+			return true
+		}
+	}
+	return false
 }
 
 // told says what the daemon did.

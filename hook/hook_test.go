@@ -171,12 +171,38 @@ func TestLeftAlone(t *testing.T) {
 	check(map[string]string{"lxcfs.nri.io/inject": "true"}, "resolved by their reader", true)
 }
 
+// FuzzRequired holds what the hook reads of the configuration against package config:
+// a file in which it would see otherwise is one that the daemon refuses.
+func FuzzRequired(f *testing.F) {
+	for _, src := range []string{
+		"required: true\n", "swap: false\r\nrequired:  true \r\n", "\ufeffrequired: true", "required: false\n", "swap: true\n",
+		"required: true # hook\n", "{required: true}", "\"required\": true\n", "required:\n  true\n", "required: TRUE\n",
+		"policy:\n  podSelector: \"a,\nrequired: true\n\"\n", "swap: true\n...\nrequired: true\n", "policy:\n  required: true\n",
+	} {
+		f.Add(src)
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		file := t.TempDir() + "/config.yaml"
+		if err := os.WriteFile(file, []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(file, nil)
+		if err == nil && c.Required != hook.HasRequired(src) {
+			t.Errorf("config takes %q for %t, the hook does not", src, c.Required)
+		}
+	})
+}
+
 // TestNothingThere: a container starts in any case, but where files are required.
 func TestNothingThere(t *testing.T) {
 	pid, rootfs, state := container(t)
 	device, hangs := stuck(t)
 	closed, dead := stuck(t)
 	if err := unix.Close(closed); err != nil {
+		t.Fatal(err)
+	}
+	requiring := t.TempDir() + "/config.yaml"
+	if err := os.WriteFile(requiring, []byte("required: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ mountpoint, says string }{
@@ -188,6 +214,10 @@ func TestNothingThere(t *testing.T) {
 		line, err := h.Run(strings.NewReader(state))
 		if err != nil || !strings.Contains(line, "has the host's files: no daemon") || !strings.Contains(line, c.says) || strings.Contains(line, "\n") {
 			t.Errorf("%s: %q, %v", c.says, line, err)
+		}
+		h.Config = requiring
+		if line, err := h.Run(strings.NewReader(state)); line != "" || err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), requiring) {
+			t.Errorf("required by the configuration, %s: %q, %v", c.says, line, err)
 		}
 		h.Required = true
 		if line, err := h.Run(strings.NewReader(state)); line != "" || err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "start lxcfs-nri") {
@@ -222,7 +252,8 @@ func stuck(t *testing.T) (device int, dir string) {
 	return fd, dir
 }
 
-// TestFaults: what can't be understood is nobody's container.
+// TestFaults: what can't be understood is nobody's container. It fails none but
+// where files are required.
 func TestFaults(t *testing.T) {
 	bundle := t.TempDir()
 	for _, c := range []struct{ state, spec, says string }{
@@ -242,6 +273,10 @@ func TestFaults(t *testing.T) {
 		h := hook.Hook{RunDir: bundle, Mountpoint: bundle, Required: true, Timeout: time.Minute}
 		if line, err := h.Run(strings.NewReader(c.state)); line != "" || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q, %s: %q, %v, want %q", c.state, c.spec, line, err, c.says)
+		}
+		h.Required = false
+		if line, err := h.Run(strings.NewReader(c.state)); err != nil || !strings.Contains(line, c.says) {
+			t.Errorf("%q, %s: %q, %v, want the line %q", c.state, c.spec, line, err, c.says)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		case api.ContainerState_CONTAINER_CREATED, api.ContainerState_CONTAINER_RUNNING, api.ContainerState_CONTAINER_PAUSED:
 		default: // Docker tells no state
 		}
-		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr) {
+		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr) == nil {
 			if v := p.registry.Get(ctr.GetId()); v != nil {
 				views = append(views, v)
 			}
@@ -132,9 +132,15 @@ func (p *Plugin) synchronized(listed map[string]bool) {
 }
 
 // CreateContainer decides, registers, and asks for the mounts. A fault of ours
-// is logged and leaves the container as it is.
+// is logged and leaves the container as it is, but where files are required.
 func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
-	if !p.decide(pod, ctr) || !p.register(pod, ctr) {
+	if !p.decide(pod, ctr) {
+		return nil, nil, nil
+	}
+	if err := p.register(pod, ctr); err != nil {
+		if p.cfg.Required {
+			return nil, nil, fmt.Errorf("container %s can't have its files, which the configuration of lxcfs-nri requires: %w", ctr.GetId(), err)
+		}
 		return nil, nil, nil
 	}
 	if v := p.registry.Get(ctr.GetId()); v != nil {
@@ -149,7 +155,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 
 // StartContainer learns the pid.
 func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
-	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) {
+	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) == nil {
 		if v := p.registry.Get(ctr.GetId()); v != nil {
 			p.tell.Started(v)
 		}
@@ -176,7 +182,7 @@ func (p *Plugin) RemoveContainer(_ context.Context, _ *api.PodSandbox, ctr *api.
 }
 
 // register adds a container to the registry, or what an event newly tells of it.
-func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) bool {
+func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) error {
 	_, err := p.registry.Add(view.Container{
 		ID:          ctr.GetId(),
 		Runtime:     p.Runtime().Name,
@@ -189,7 +195,7 @@ func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) bool {
 	if err != nil {
 		p.logOf(pod, ctr).Error("the container keeps the host's files: it can't be registered", "error", err)
 	}
-	return err == nil
+	return err
 }
 
 // decide asks the policy, and logs its decision once per container.

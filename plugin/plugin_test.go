@@ -158,6 +158,11 @@ func TestLeftAlone(t *testing.T) {
 		if !strings.Contains(m.log.String(), "container=") {
 			t.Errorf("%s: nothing is logged", name)
 		}
+		m.plugin.cfg.Required = true
+		_, _, err = m.plugin.CreateContainer(context.Background(), c.pod, c.ctr)
+		if cant := c.ctr == badID || c.ctr == badPath; (err != nil) != cant {
+			t.Errorf("%s, and the files are required: %v", name, err)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ func main() {
 	flags.StringVar(&h.RunDir, "run-dir", "/run/lxcfs-nri", "`DIR` of the daemon's control socket")
 	flags.StringVar(&h.Mountpoint, "mountpoint", "/var/lib/lxcfs-nri", "`DIR` on which the daemon's file system is mounted")
 	flags.BoolVar(&h.Required, "required", false, "fail containers that can't have their files")
+	flags.StringVar(&h.Config, "config", "/etc/lxcfs-nri/config.yaml", "the daemon's `FILE` of settings, which may have \"required: true\"")
 	flags.DurationVar(&h.Timeout, "timeout", time.Second, "give up after this `TIME`")
 	show := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,7 +111,7 @@ func eventually(ctx context.Context, t *testing.T, c *rig.Container) {
 }
 
 // TestStopped stops the daemon: its mount goes, and containers start without
-// it as if it had never been.
+// it as if it had never been, but for those that require it.
 func TestStopped(t *testing.T) {
 	ctx := begin(t)
 	if err := setup.daemon.Stop(); err != nil {
@@ -121,6 +122,11 @@ func TestStopped(t *testing.T) {
 		t.Errorf("mounted after the daemon's end: got %t, %v", mounted, err)
 	}
 	untouched(ctx, t, startLimited(ctx, t, half))
+	requires := runPod(ctx, t, rig.PodOptions{Annotations: map[string]string{"required-plugins.noderesource.dev": "[lxcfs-nri]"}})
+	if _, err := requires.Start(ctx, rig.ContainerOptions{Limits: half}); err == nil || !strings.Contains(err.Error(), `required plugin "lxcfs-nri" not present`) {
+		t.Errorf("a container that requires the plugin: %v", err)
+	}
 	serve(ctx, t)
 	injected(ctx, t, startLimited(ctx, t, half))
+	injected(ctx, t, start(ctx, t, requires, rig.ContainerOptions{Limits: half}))
 }

@@ -35,6 +35,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.tra
   socket_path = "{{.NRISocket}}"
   plugin_path = "{{.Dir}}/nri-plugins"
   plugin_config_path = "{{.Dir}}/nri-conf"
+  [plugins."io.containerd.nri.v1.nri".default_validator]
+    enable = true
 
 [plugins."io.containerd.internal.v1.opt"]
   path = "{{.Dir}}/opt"
