@@ -161,3 +161,25 @@ func TestCallersOfOneGroupShareATurn(t *testing.T) {
 		t.Errorf("a process that is not there: turn %d", got)
 	}
 }
+
+// TestCallersSizes: what stat(1) tells of a file is its size as the asking container
+// reads it, also right after another one asked.
+func TestCallersSizes(t *testing.T) {
+	cpuinfo := filepath.Join(mountLive(t), "proc/cpuinfo")
+	const quota, both = "50000", `stat -c %s "$1"; wc -c <"$1" | tr -d ' '; cat "$1" | wc -c; stat -c %s "$1"`
+	one, all := fixture.NewGroup(t), fixture.NewGroup(t)
+	one.Set(t, "cpu.max", "cpu.cfs_quota_us", quota)
+	sizes := map[*fixture.Group]string{}
+	for range 3 {
+		for _, g := range []*fixture.Group{one, all} {
+			told := strings.Fields(output(t, g.Command("sh", "-c", both, "sh", cpuinfo)))
+			if len(told) != 4 || told[0] != told[2] || told[3] != told[2] {
+				t.Errorf("stat, wc, cat, stat: %q", told)
+			}
+			sizes[g] = told[2]
+		}
+	}
+	if sizes[one] == sizes[all] {
+		t.Errorf("both have %s bytes: the comparison shows nothing", sizes[one])
+	}
+}

@@ -35,6 +35,7 @@ type FileSystem struct {
 	tree     tree
 	cpuPaths cpuPaths
 	callers  callers
+	sizes    sizes
 	open     *snapshots // set before anything is served
 	handle   atomic.Uint64
 	scratch  sync.Pool // of *[]byte, for rendering
@@ -119,6 +120,7 @@ func (fs *FileSystem) attr(id uint64, mode uint32, size int, out *fuse.Attr) {
 
 // node is what a node id stands for.
 type node struct {
+	number     uint64     // among those of a view
 	view       *view.View // nil for a caller-resolved one
 	containers bool
 	entry      *entry        // of the tree that all views share
@@ -133,6 +135,7 @@ func (n *node) file() bool {
 // node finds what a node id stands for.
 func (fs *FileSystem) node(id uint64) (n node, status fuse.Status) {
 	viewNumber, number := splitNode(id)
+	n.number = number
 	if viewNumber != 0 {
 		if n.view = fs.registry.ByNumber(viewNumber); n.view == nil {
 			return n, errno(view.ErrGone)
@@ -168,8 +171,7 @@ func (fs *FileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	if !status.Ok() {
 		return status
 	}
-	_, number := splitNode(in.NodeId)
-	mode, size := fs.mode(number), unknownSize
+	mode, size := fs.mode(n.number), unknownSize
 	if n.entry == nil && n.cpu != nil {
 		if mode, size, status = fs.cpuAttr(&n, in.Pid); !status.Ok() {
 			return status
@@ -177,6 +179,14 @@ func (fs *FileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	}
 	if mode&unix.S_IFMT == unix.S_IFDIR && n.entry != nil {
 		out.SetTimeout(forever)
+	}
+	if mode&unix.S_IFMT == unix.S_IFREG && n.view == nil && n.cpu == nil {
+		// A thread's number may be used again by one of another group: it is told a
+		// size of others then, once.
+		if size, known := fs.sizes.of(fs.callers.of(in.Pid), n.number); known {
+			fs.attr(in.NodeId, mode, size, &out.Attr)
+			return fuse.OK
+		}
 	}
 	if mode&unix.S_IFMT == unix.S_IFREG {
 		p := fs.scratch.Get().(*[]byte)
@@ -203,7 +213,12 @@ func (fs *FileSystem) render(n *node, pid uint32, b []byte) ([]byte, error) {
 	case n.entry == nil:
 		return v.AppendCPUFile(*n.cpu, b)
 	case n.view == nil:
-		return v.AppendForCaller(n.entry.file, b)
+		start := len(b)
+		b, err = v.AppendForCaller(n.entry.file, b)
+		if err == nil {
+			fs.sizes.note(v.CallersGroup(), n.number, len(b)-start)
+		}
+		return b, err
 	}
 	return v.Append(n.entry.file, b)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -102,11 +103,18 @@ func (c *callers) closeAll() {
 // AppendForCaller appends what callers of this view (Registry.CallerView) shall
 // see of a file: it, or the host's own file where no level has a limit.
 func (v *View) AppendForCaller(f *File, b []byte) ([]byte, error) {
+	// That a limit was removed may be noticed late: what has none shows the host's
+	// figures in the view, too. That one was set may not.
+	now := v.host.now()
+	if found := time.Duration(v.limitFound.Load()); found != 0 && now-found < hostAge {
+		return f.Append(v, b)
+	}
 	limited, err := v.limited()
 	switch {
 	case err != nil:
 		return b, err
 	case limited:
+		v.limitFound.Store(int64(now))
 		return f.Append(v, b)
 	}
 	whole, err := v.host.read(f.host)

@@ -59,6 +59,8 @@ type View struct {
 	suspect atomic.Bool // a file was missing that may mean so
 	faults  atomic.Uint64
 
+	limitFound atomic.Int64 // when a limit was found last, since boot in ns; of a caller's
+
 	clock   cpuClock
 	keeping sync.Once
 	tasks   tasks

@@ -69,7 +69,7 @@ func once(ctx context.Context, c contestant, s setting, container, reads int) (r
 	cmds := make([]*exec.Cmd, s.readers)
 	outs := make([]strings.Builder, s.readers)
 	for i := range cmds {
-		cmds[i] = exec.CommandContext(ctx, "/proc/self/exe", readerArg, strconv.Itoa(container), cpu, strconv.Itoa(reads), filepath.Join(c.dir, s.file))
+		cmds[i] = reader(ctx, container, cpu, reads, filepath.Join(c.dir, s.file))
 		cmds[i].Stdout, cmds[i].Stderr = &outs[i], os.Stderr
 		if err := cmds[i].Start(); err != nil {
 			return result{}, err
@@ -96,7 +96,7 @@ func once(ctx context.Context, c contestant, s setting, container, reads int) (r
 		return r, err
 	}
 	n := 4 * reads
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", readerArg, strconv.Itoa(container), cpu, strconv.Itoa(-n), filepath.Join(c.dir, s.file))
+	cmd := reader(ctx, container, cpu, -n, filepath.Join(c.dir, s.file))
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return r, err
@@ -104,6 +104,13 @@ func once(ctx context.Context, c contestant, s setting, container, reads int) (r
 	after, err := cpuTime(c.pid)
 	r.cpu = float64(after-before) * 10_000 / float64(n)
 	return r, err
+}
+
+// reader is this program as one, in the container's PID namespace, by which those
+// files are found that go by who asks.
+func reader(ctx context.Context, container int, cpu string, reads int, file string) *exec.Cmd {
+	exe, pid := fmt.Sprintf("/proc/%d/exe", os.Getpid()), strconv.Itoa(container)
+	return exec.CommandContext(ctx, "nsenter", "--target", pid, "--pid", "--", exe, readerArg, pid, cpu, strconv.Itoa(reads), file)
 }
 
 func percentiles(ns []int64) times {
