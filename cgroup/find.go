@@ -64,6 +64,17 @@ func namedAfter(name, id string) bool {
 	return name == id || strings.HasSuffix(name, "-"+id) && !strings.Contains(name, "conmon")
 }
 
+// Processes lists those of the group that linux.cgroupsPath names and of its
+// descendants, in order: none where there is no such group.
+func (fs *FS) Processes(cgroupsPath string) []int {
+	at, err := SpecPath(cgroupsPath)
+	root, _, ok := fs.hierarchy("memory")
+	if err != nil || !ok || at == "/" {
+		return nil
+	}
+	return processes(filepath.Join(root, at))
+}
+
 // processes lists those of a group and its descendants.
 func processes(dir string) (pids []int) {
 	err := filepath.WalkDir(dir, func(at string, e fs.DirEntry, err error) error {

@@ -6,7 +6,7 @@
 //
 //	Synchronize      first after every (re)connect: all pods and containers
 //	CreateContainer  no process yet (pid 0); the cgroup's path is known
-//	StartContainer   pid known, the program has not run yet
+//	StartContainer   pid known (not by CRI-O before 1.36), the program has not run yet
 //	StopContainer    the processes have ended
 //	RemoveContainer  nothing is left of it
 //

@@ -106,7 +106,7 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		case api.ContainerState_CONTAINER_CREATED, api.ContainerState_CONTAINER_RUNNING, api.ContainerState_CONTAINER_PAUSED:
 		default: // Docker tells no state
 		}
-		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr) == nil {
+		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr, p.initOf(ctr)) == nil {
 			if v := p.registry.Get(ctr.GetId()); v != nil {
 				views = append(views, v)
 			}
@@ -137,7 +137,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 	if !p.decide(pod, ctr) {
 		return nil, nil, nil
 	}
-	if err := p.register(pod, ctr); err != nil {
+	if err := p.register(pod, ctr, int(ctr.GetPid())); err != nil {
 		if p.cfg.Required {
 			return nil, nil, fmt.Errorf("container %s can't have its files, which the configuration of lxcfs-nri requires: %w", ctr.GetId(), err)
 		}
@@ -155,7 +155,7 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 
 // StartContainer learns the pid.
 func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
-	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr) == nil {
+	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr, p.initOf(ctr)) == nil {
 		if v := p.registry.Get(ctr.GetId()); v != nil {
 			p.tell.Started(v)
 		}
@@ -182,7 +182,7 @@ func (p *Plugin) RemoveContainer(_ context.Context, _ *api.PodSandbox, ctr *api.
 }
 
 // register adds a container to the registry, or what an event newly tells of it.
-func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) error {
+func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container, pid int) error {
 	_, err := p.registry.Add(view.Container{
 		ID:          ctr.GetId(),
 		Runtime:     p.Runtime().Name,
@@ -190,12 +190,21 @@ func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container) error {
 		Pod:         pod.GetName(),
 		Name:        ctr.GetName(),
 		CgroupsPath: ctr.GetLinux().GetCgroupsPath(),
-		PID:         int(ctr.GetPid()),
+		PID:         pid,
 	})
 	if err != nil {
 		p.logOf(pod, ctr).Error("the container keeps the host's files: it can't be registered", "error", err)
 	}
 	return err
+}
+
+// initOf is the container's process. CRI-O tells it since version 1.36 only
+// (github.com/cri-o/cri-o/pull/9706).
+func (p *Plugin) initOf(ctr *api.Container) int {
+	if pid := int(ctr.GetPid()); pid != 0 {
+		return pid
+	}
+	return p.registry.InitIn(ctr.GetId(), ctr.GetLinux().GetCgroupsPath())
 }
 
 // decide asks the policy, and logs its decision once per container.

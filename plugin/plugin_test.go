@@ -3,6 +3,7 @@ package plugin
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -126,6 +127,50 @@ func TestLifeOfAContainer(t *testing.T) {
 	if got := strings.Count(m.log.String(), "msg=decided"); got != 1 || !strings.Contains(m.log.String(), "container=shop/web-0/web") {
 		t.Errorf("the decision is logged %d times, want once:\n%s", got, m.log)
 	}
+}
+
+// TestNoPID: CRI-O before version 1.36 tells none at any event.
+func TestNoPID(t *testing.T) {
+	m, ctx := newMachine(t), context.Background()
+	running := ctr("c1", 0)
+	running.State = api.ContainerState_CONTAINER_RUNNING
+	known := func(when string, pid int) *view.View {
+		t.Helper()
+		v := m.registry.Get("c1")
+		if v == nil || v.Container().PID != pid {
+			t.Fatalf("%s: %v, want process %d", when, v, pid)
+		}
+		return v
+	}
+	if _, _, err := m.plugin.CreateContainer(ctx, pod(nil), ctr("c1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	v := known("created", 0)
+	if err := m.plugin.StartContainer(ctx, pod(nil), ctr("c1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	known("started", m.pid)
+	// Another process is there, with a lower number.
+	procs := filepath.Join(m.root, "sys/fs/cgroup", ctrPath, "cgroup.procs")
+	if err := os.WriteFile(procs, fmt.Appendf(nil, "2\n%d\n", m.pid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.plugin.Synchronize(ctx, []*api.PodSandbox{pod(nil)}, []*api.Container{running}); err != nil {
+		t.Fatal(err)
+	}
+	if known("listed", m.pid) != v {
+		t.Error("it is taken for another run of the container")
+	}
+	if _, err := m.plugin.StopContainer(ctx, pod(nil), running); err != nil {
+		t.Fatal(err)
+	}
+	known("asked to stop", m.pid)
+
+	m = newMachine(t)
+	if _, err := m.plugin.Synchronize(ctx, []*api.PodSandbox{pod(nil)}, []*api.Container{running}); err != nil {
+		t.Fatal(err)
+	}
+	known("found running", m.pid)
 }
 
 func TestLeftAlone(t *testing.T) {

@@ -57,19 +57,36 @@ func (v *View) seekLocked() (*cgroup.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	init := pids[0]
-	for _, pid := range pids {
-		// The init of a PID namespace; of several the first one.
-		if inside := v.host.pids(pid); len(inside) > 1 && inside[len(inside)-1] == 1 {
-			init = pid
-			break
-		}
-	}
+	init := v.host.initAmong(pids)
 	g, err := v.fs.Group(init, at)
 	if err == nil {
 		v.init = init
 	}
 	return g, err
+}
+
+// InitIn is the init of a container as it is known, or else the one in the group
+// that linux.cgroupsPath names: for runtimes that tell no pid. 0: there is none.
+func (r *Registry) InitIn(id, cgroupsPath string) int {
+	if v := r.Get(id); v != nil && v.Container().PID != 0 {
+		// Another one would be taken for another run of the container.
+		return v.Container().PID
+	}
+	return r.host.initAmong(r.fs.Processes(cgroupsPath))
+}
+
+// initAmong is the init of a PID namespace among processes: of several, and where
+// there is none, the first one; 0 of none.
+func (h *Host) initAmong(pids []int) int {
+	for _, pid := range pids {
+		if inside := h.pids(pid); len(inside) > 1 && inside[len(inside)-1] == 1 {
+			return pid
+		}
+	}
+	if len(pids) == 0 {
+		return 0
+	}
+	return pids[0]
 }
 
 // lazy says that nobody has told where the container is.

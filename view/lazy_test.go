@@ -2,12 +2,14 @@ package view
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 )
 
@@ -98,6 +100,39 @@ func TestRunningByItsID(t *testing.T) {
 	}
 	if v.Running() {
 		t.Error("its process has ended")
+	}
+}
+
+// TestInitIn: the init is found among what runs in a container's group, and one
+// that is known stays.
+func TestInitIn(t *testing.T) {
+	groups, err := cgroup.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRegistry(NewHost("/"), groups, slog.New(slog.DiscardHandler), Options{})
+	t.Cleanup(r.Close)
+	made := fixture.NewGroup(t)
+	for _, path := range []string{"", "/", "/../..", made.Name, made.Name + "/none"} {
+		if pid := r.InitIn("c", path); pid != 0 {
+			t.Errorf("process %d is in %q", pid, path)
+		}
+	}
+	// unshare is in the group, too, but not in the PID namespace.
+	cmd := made.Command("unshare", "--pid", "--fork", "--kill-child", "sleep", "infinity")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) //nolint:errcheck // it is killed
+	pid := 0
+	waitFor(t, "init", func() bool {
+		pid = r.InitIn("c", made.Name)
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return err == nil && string(comm) == "sleep\n"
+	})
+	add(t, r, Container{ID: "c", PID: pid, CgroupsPath: made.Name})
+	if again := r.InitIn("c", ""); again != pid {
+		t.Errorf("process %d, was %d", again, pid)
 	}
 }
 

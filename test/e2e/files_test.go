@@ -19,7 +19,7 @@ func TestFiles(t *testing.T) {
 	listed(ctx, t, c, half.Memory, 1)
 
 	up, err := strconv.ParseFloat(strings.Fields(output(ctx, t, c, "cat", "/proc/uptime"))[0], 64)
-	if err != nil || up < 0 || up > perTest.Seconds() {
+	if err != nil || up <= 0 || up > perTest.Seconds() {
 		t.Errorf("uptime: got %v, %v, want that of the container", up, err)
 	}
 	var cpus []string
