@@ -71,7 +71,7 @@ func (p *Plugin) disconnected() bool {
 
 func remedy(err error) string {
 	if errors.Is(err, os.ErrNotExist) {
-		return "enable NRI in the runtime's configuration (containerd 1.7 and CRI-O 1.26 have it, containerd 2 has it on), or set nri.socket"
+		return "enable NRI in the runtime's configuration (containerd 1.7 and CRI-O 1.26 have it, containerd 2 and CRI-O 1.30 have it on), or set nri.socket"
 	}
 	return "see the runtime's log: is NRI enabled, and does it allow external plugins?"
 }
