@@ -70,10 +70,10 @@ func TestPodman(t *testing.T) {
 }
 
 // TestContainerd runs what is different with cgroup v2 of the tests with
-// containerd: limits of containers and pods, changes in place, pressure. All of them
-// would take many minutes.
+// containerd: limits of containers and pods, changes in place, pressure, also by the
+// hook. All of them would take many minutes.
 func TestContainerd(t *testing.T) {
-	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit|TestPressure)$'", 15*time.Minute)
+	suite(t, "e2e", "-test.run '^(TestUpdate|TestPodLimit|TestPressure|TestHookBesideNRI)$'", 15*time.Minute)
 }
 
 // TestSoak has the daemon killed, stopped, starved and replaced, and containers
