@@ -273,3 +273,15 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestContainers lists no id that somebody has merely asked for.
+func TestContainers(t *testing.T) {
+	a, _ := attacher(t)
+	a.Registry.Lookup(strings.Repeat("0", 64))
+	if _, err := a.Registry.Add(view.Container{ID: "told", Runtime: "docker"}); err != nil {
+		t.Fatal(err)
+	}
+	if all := Containers(a.Registry); len(all) != 1 || all[0].ID != "told" || all[0].Error == "" {
+		t.Errorf("%+v", all)
+	}
+}

@@ -44,13 +44,17 @@ type Container struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Containers lists what a registry knows.
+// Containers lists what a registry knows: containers that a runtime has told of,
+// and others that run.
 func Containers(r *view.Registry) []Container {
 	all := []Container{}
 	for _, v := range r.List() {
 		c := v.Container()
 		out := Container{ID: c.ID, Runtime: c.Runtime, Namespace: c.Namespace, Pod: c.Pod, Name: c.Name, PID: v.PID()}
 		f, err := v.Figures()
+		if err != nil && c == (view.Container{ID: c.ID}) {
+			continue // an id that was asked for, perhaps by mistake
+		}
 		if err != nil {
 			out.Error = err.Error()
 		} else {

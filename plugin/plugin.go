@@ -26,6 +26,7 @@ type Plugin struct {
 	mu      sync.Mutex
 	runtime Runtime
 	told    map[string]bool // containers whose decision was logged
+	created int
 }
 
 // Docker is a runtime's name. It keeps the mounts that a plugin asks for in a
@@ -134,6 +135,7 @@ func (p *Plugin) synchronized(listed map[string]bool) {
 // CreateContainer decides, registers, and asks for the mounts. A fault of ours
 // is logged and leaves the container as it is, but where files are required.
 func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	p.count()
 	if !p.decide(pod, ctr) {
 		return nil, nil, nil
 	}

@@ -47,17 +47,26 @@ func (p *Plugin) connection(ctx context.Context) error {
 	if _, err := os.Stat(p.cfg.NRI.Socket); err != nil {
 		return err
 	}
-	s, err := stub.New(p,
-		stub.WithPluginName(p.cfg.NRI.PluginName),
+	s, err := p.stub(p, p.cfg.NRI.PluginName)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// stub makes what speaks to the runtime for a plugin.
+func (p *Plugin) stub(plugin any, name string) (stub.Stub, error) {
+	s, err := stub.New(plugin,
+		stub.WithPluginName(name),
 		stub.WithPluginIdx(p.cfg.NRI.PluginIndex),
 		stub.WithSocketPath(p.cfg.NRI.Socket),
 		stub.WithOnClose(func() {}), // without it a lost connection ends the process
 		stub.WithLogger(logger{p.log}),
 	)
 	if err != nil {
-		return fmt.Errorf("making the NRI plugin: %w", err)
+		return nil, fmt.Errorf("making the NRI plugin: %w", err)
 	}
-	return s.Run(ctx)
+	return s, nil
 }
 
 // disconnected notes the end of a connection; false where there was none.

@@ -146,19 +146,25 @@ func waitFor(t *testing.T, what string, done func() bool) {
 }
 
 // TestUnknownIDsAreBounded: who asks for very many gets as many views as there
-// is room for; containers that a runtime has told of stay.
+// is room for, over restarts, too; containers that a runtime has told of stay.
 func TestUnknownIDsAreBounded(t *testing.T) {
-	r, _ := newRegistry(t)
+	c, name := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar"), filepath.Join(t.TempDir(), "containers")
+	r := journaled(t, c, name)
 	told := fmt.Sprintf("%064x", 1<<30)
 	r.Lookup(told)
 	if _, err := r.Add(Container{ID: told, Runtime: "docker"}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range maxUnknown + 100 {
+		if i == maxUnknown/2 {
+			r.Close()
+			r = journaled(t, c, name)
+		}
 		if r.Lookup(fmt.Sprintf("%064x", i)) == nil {
 			t.Fatal("no view")
 		}
 	}
+	t.Cleanup(r.Close)
 	if n := len(r.List()); n > maxUnknown+1 {
 		t.Errorf("%d views", n)
 	}

@@ -108,6 +108,9 @@ func (r *Registry) restore() {
 		}
 		r.byID[l.Container.ID] = v
 		r.byNumber[n%slots].Store(v)
+		if *l.Container == (Container{ID: l.Container.ID}) {
+			r.unknown = append(r.unknown, v)
+		}
 	}
 }
 

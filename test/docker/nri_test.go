@@ -177,3 +177,48 @@ func TestVolumes(t *testing.T) {
 	}
 	d.sees(t, id, readers)
 }
+
+// TestManyRemoved: of containers that were removed little stays, though Docker does
+// not tell of it. One that is there has its files meanwhile, and so has one that
+// is created while Docker is asked for all there are.
+func TestManyRemoved(t *testing.T) {
+	d := newDocker(t)
+	l := d.serve(t)
+	const asked, after = 256, 4 // of package plugin
+	id := d.run(t, nil)
+	for range asked - 2 {
+		created, err := d.create(t, nil)
+		if err == nil {
+			_, err = d.ContainerRemove(t.Context(), created, client.ContainerRemoveOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	remembered := func() int {
+		s, err := l.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(s.Containers)
+	}
+	if n := remembered(); n != asked-1 {
+		t.Fatalf("%d containers are remembered before: the test shows nothing", n)
+	}
+	for range after {
+		d.sees(t, d.run(t, nil), own)
+	}
+	within(t, "Docker is asked", func() error {
+		if n := remembered(); n > 1+after {
+			return fmt.Errorf("%d containers are remembered", n)
+		}
+		return nil
+	})
+	d.sees(t, id, own)
+	d.clear(t)
+	stop(t, l)
+	left, err := os.ReadDir(filepath.Join(l.Mountpoint, view.ContainersDir))
+	if err != nil || len(left) > 1+after {
+		t.Errorf("%d links are left (%v)", len(left), err)
+	}
+}
