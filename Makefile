@@ -16,7 +16,7 @@ KERNEL ?= 6.12
 PACKAGES := runc crun podman uidmap procps sysstat util-linux busybox-static gcc libc6-dev \
 	htop python3-psutil hwloc-nox iproute2 \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs \
-	lintian rpm rpmlint shellcheck
+	lintian rpm rpmlint dnf shellcheck
 
 .PHONY: help
 help: ## list the targets

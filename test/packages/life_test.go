@@ -32,18 +32,32 @@ func TestDebLife(t *testing.T) {
 	}.test(t)
 }
 
-// TestRpmLife has a rpm that finds nothing that it knows on a Debian.
+// TestRpmLife has dnf, with no repositories, and a rpm below it that finds nothing
+// that it knows on a Debian.
 func TestRpmLife(t *testing.T) {
 	t.Parallel()
+	const dnf = "dnf -y --setopt=reposdir=/nonexistent "
 	life{
-		install: "rpm --force-debian -i /packages/" + rpm(one, oneName, runtime.GOARCH),
-		upgrade: "rpm --force-debian -U /packages/" + rpm(two, twoName, runtime.GOARCH),
-		remove:  "rpm --force-debian -e lxcfs-nri",
+		install: shell + dnf + "install /packages/" + rpm(one, oneName, runtime.GOARCH),
+		upgrade: dnf + "upgrade /packages/" + rpm(two, twoName, runtime.GOARCH),
+		remove:  dnf + "remove lxcfs-nri",
 		purge:   "rm -r /etc/lxcfs-nri /var/lib/lxcfs-nri",
 		config:  "/etc/lxcfs-nri/config.yaml.rpmsave",
-		own:     []string{"/root/.rpmdb", "/var/lib/rpm", "/usr/share/zsh/site-functions", "/usr/share/licenses"},
+		own: []string{
+			"/root/.rpmdb", "/var/lib/rpm", "/var/lib/dnf", "/var/cache/dnf", "/var/log",
+			"/usr/share/zsh/site-functions", "/usr/share/licenses",
+		},
 	}.test(t)
 }
+
+// shell is a script that installs a package which says that there is /bin/sh: rpm
+// knows nothing of what dpkg has installed.
+const shell = `
+printf '%s\n' 'Name: shell' 'Version: 1' 'Release: 1' 'Summary: A shell' 'License: none' 'BuildArch: noarch' \
+	'Provides: /bin/sh' '%description' '%files' >/run/shell.spec
+rpmbuild --quiet -bb -D '_topdir /run/rpmbuild' /run/shell.spec
+rpm --force-debian -i /run/rpmbuild/RPMS/noarch/shell-1-1.noarch.rpm
+`
 
 func (l life) test(t *testing.T) {
 	r := newRoot(t)
@@ -173,7 +187,7 @@ func TestWithoutSystemd(t *testing.T) {
 	r.run(t, "rmdir /run/systemd/system")
 	for _, script := range []string{
 		"dpkg -i /packages/" + deb(one, oneName, runtime.GOARCH) + "; dpkg --purge lxcfs-nri",
-		"rpm --force-debian -i /packages/" + rpm(one, oneName, runtime.GOARCH) + "; rpm --force-debian -e lxcfs-nri",
+		shell + "rpm --force-debian -i /packages/" + rpm(one, oneName, runtime.GOARCH) + "; rpm --force-debian -e lxcfs-nri",
 	} {
 		r.run(t, script)
 	}
