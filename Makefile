@@ -52,7 +52,7 @@ test: packages-needed ## run all tests (needs root, /dev/fuse and cgroups)
 	@echo "== end to end, with a containerd built from source"
 	cd test && $(GO) test -p 1 -count=1 -timeout 45m $$($(GO) list ./... | grep -vE '/(vm|systemd|k8s)$$')
 	@$(MAKE) --no-print-directory test-vm
-	@echo "== the unit, with systemd 252"
+	@echo "== the unit, with systemd 252, and with SELinux"
 	cd test && $(GO) test -count=1 -timeout 40m ./systemd
 
 # With -v, so that what is going on is told meanwhile.
@@ -66,7 +66,7 @@ test-packages: packages-needed ## of these, those of the packages: contents, lin
 	cd test && $(GO) test -v -count=1 -timeout 15m ./packages
 
 .PHONY: test-systemd
-test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, stops, the package
+test-systemd: packages-needed ## the unit with systemd 252 and 257 as PID 1: kills, restarts, stops, the package, SELinux
 	cd test && $(GO) test -v -count=1 -timeout 120m ./systemd -releases bookworm,trixie -kills 10 -restarts 5
 
 # Kubernetes is built first, once: some minutes.

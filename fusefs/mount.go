@@ -74,8 +74,11 @@ func (fs *FileSystem) Mount(dir string, shared *Shared) (*Conn, error) {
 	err = unix.Mount(Source(dir), dir, Type, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fs.mountOptions(fd))
 	if err != nil {
 		unix.Close(fd) //nolint:errcheck // never used
-		if fs.SELinuxContext != "" && errors.Is(err, unix.EINVAL) {
+		switch {
+		case fs.SELinuxContext != "" && errors.Is(err, unix.EINVAL):
 			return nil, fmt.Errorf("mounting on %s: %w: the policy does not know the context %s, set another (selinuxContext)", dir, err, fs.SELinuxContext)
+		case fs.SELinuxContext != "" && errors.Is(err, unix.EACCES):
+			return nil, fmt.Errorf("mounting on %s: %w: the policy does not let the service mount with the context %s, set another (selinuxContext)", dir, err, fs.SELinuxContext)
 		}
 		return nil, fmt.Errorf("mounting on %s: %w: the service needs CAP_SYS_ADMIN", dir, err)
 	}

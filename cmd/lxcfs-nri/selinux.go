@@ -10,9 +10,9 @@ import (
 // kernel takes no mount that names a context.
 const selinuxEnabled = "/sys/fs/selinux/enforce"
 
-// containerFile is the type that container-selinux lets every container read,
-// and without a category it is nobody's own. What the policies of distributions
-// give FUSE file systems (fusefs_t) containers may not read.
+// containerFile is the type that policies let every container read, and without a
+// category it is nobody's own. By itself a FUSE file system has fusefs_t, which not
+// all of them let containers read.
 const containerFile = "system_u:object_r:container_file_t:s0"
 
 // selinuxContext is the context to mount with, empty for none.

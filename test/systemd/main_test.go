@@ -23,6 +23,9 @@ var (
 	restarts = flag.Int("restarts", 2, "how often it is restarted")
 )
 
+// mountpoint is the unit's.
+const mountpoint = "/var/lib/lxcfs-nri"
+
 // limit is how long one step may take.
 const limit = 5 * time.Minute
 
@@ -46,10 +49,15 @@ func start(t *testing.T, release string) *node {
 // containers starts the runtime with its containers.
 func (n *node) containers(t *testing.T) {
 	t.Helper()
-	n.run(t, `
-systemd-run --quiet --unit=node -p Delegate=yes `+vm.Quote(vm.HostDir+n.bin+"/node")+` /var/lib/lxcfs-nri
-`+until("[ -e "+Dir+"/up ] || ! systemctl --quiet is-active node"))
-	if out := n.run(t, "[ -e "+Dir+"/up ] || journalctl --no-pager -u node -u lxcfs-nri"); out != "" {
+	n.runtime(t, vm.Quote(vm.HostDir+n.bin+"/node")+" "+mountpoint)
+}
+
+// runtime starts a runtime, and waits for its containers.
+func (n *node) runtime(t *testing.T, command string) {
+	t.Helper()
+	n.run(t, "systemd-run --quiet --unit=node -p Delegate=yes "+command+"\n"+
+		until("[ -e "+Dir+"/up ] || ! systemctl --quiet is-active node"))
+	if out := n.run(t, "[ -e "+Dir+"/up ] || journalctl --no-pager -u node -u lxcfs-nri | cat"); out != "" {
 		t.Fatalf("the containers did not start:\n%s", out)
 	}
 }
@@ -96,13 +104,38 @@ func until(condition string) string {
 // run runs a script, which must not fail, and gives what it prints.
 func (n *node) run(t *testing.T, script string) string {
 	t.Helper()
+	out, err := n.try(t, script)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, out)
+	}
+	return out
+}
+
+// try runs a script and gives what it prints.
+func (n *node) try(t *testing.T, script string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("more than %s have passed", limit))
 	defer cancel()
 	var out bytes.Buffer
-	if err := n.machine.Run(ctx, script, &out); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, script, &out)
+	err := n.machine.Run(ctx, script, &out)
+	return strings.TrimSpace(out.String()), err
+}
+
+// why tells what may be behind a fault: the log, and what the daemon is waiting for.
+// It does not fail, so that the fault is told in any case.
+func (n *node) why(t *testing.T) string {
+	t.Helper()
+	out, err := n.try(t, `journalctl --no-pager -n 60 -u lxcfs-nri -u lxcfs-nri-detach | cat; systemctl list-jobs
+p=$(systemctl show --value -p MainPID lxcfs-nri)
+if [ "$p" = 0 ]; then
+	echo 'no daemon runs'
+else
+	for d in /proc/$p/task/*; do grep State $d/status; cat $d/stack; done
+fi 2>&1`)
+	if err != nil {
+		out += fmt.Sprintf("\nnothing more can be told: %v", err)
 	}
-	return strings.TrimSpace(out.String())
+	return out
 }
 
 // counts are what the readers have counted so far.
@@ -150,7 +183,7 @@ func (n *node) while(t *testing.T, script string) map[string]Counts {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("a minute after %q no whole text is read any more by%s: %+v\n%s", script, behind, after,
-				n.run(t, why))
+				n.why(t))
 		}
 	}
 }

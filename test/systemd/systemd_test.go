@@ -14,10 +14,7 @@ const (
 	// serves says that the daemon is up: it answers on its control socket.
 	serves = "timeout 5 lxcfs-nri status >/dev/null 2>&1"
 	// absent keeps the daemon from being started.
-	absent = "mv /usr/bin/lxcfs-nri /usr/bin/away\n"
-	// why tells what may be behind a fault: the log, and what the daemon is waiting for.
-	why = `journalctl --no-pager -n 60 -u lxcfs-nri -u lxcfs-nri-detach; systemctl list-jobs
-for d in /proc/$(systemctl show --value -p MainPID lxcfs-nri)/task/*; do grep State $d/status; cat $d/stack; done`
+	absent  = "mv /usr/bin/lxcfs-nri /usr/bin/away\n"
 	present = "mv /usr/bin/away /usr/bin/lxcfs-nri\n"
 )
 
@@ -40,7 +37,7 @@ func TestUnit(t *testing.T) {
 				{"installed by a pod", n.host},
 			} {
 				if !t.Run(step.name, step.test) {
-					t.Fatalf("the later steps begin where this one ends:\n%s", n.run(t, why))
+					t.Fatalf("the later steps begin where this one ends:\n%s", n.why(t))
 				}
 			}
 		})

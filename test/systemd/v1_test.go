@@ -50,6 +50,6 @@ grep Seccomp: /proc/$(systemctl show --value -p MainPID lxcfs-nri)/status`, many
 		}
 	}
 	if t.Failed() {
-		t.Log(n.run(t, why))
+		t.Log(n.why(t))
 	}
 }

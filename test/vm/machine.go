@@ -18,7 +18,7 @@ import (
 // Machine is a running machine. It runs one script at a time.
 type Machine struct {
 	dir    string
-	root   string // of the host, that is the machine's; empty: all of it
+	root   string // the machine's, a folder or an image of the host; empty: the host's own
 	qemu   *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
@@ -50,7 +50,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	}
 	var root string
 	if o.Release != "" {
-		if root, err = prepareRelease(ctx, o.Release, o.Log); err != nil {
+		if root, err = prepareRelease(ctx, o.Release, o.SELinux, o.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -134,13 +134,17 @@ func (m *Machine) start(ctx context.Context, e emulator, img image, o Options) e
 // arguments of QEMU.
 func (m *Machine) arguments(e emulator, img image, socket string, o Options) []string {
 	var more string
-	if m.root != "" {
-		more = " vm.root=" + m.root + " systemd.unit=vm.target systemd.show_status=0 systemd.firstboot=off"
+	var disk []string
+	if root := m.root; root != "" {
+		if o.SELinux {
+			root, disk = "/dev/vdb", []string{"-drive", "file=" + m.root + ",if=none,id=root,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root"}
+		}
+		more = " vm.root=" + root + " systemd.unit=vm.target systemd.show_status=0 systemd.firstboot=off"
 	}
 	if o.Append != "" {
 		more += " " + o.Append
 	}
-	return []string{
+	return append([]string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
 		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(o.Memory),
 		"-kernel", img.kernel, "-initrd", filepath.Join(m.dir, "initramfs"),
@@ -151,7 +155,7 @@ func (m *Machine) arguments(e emulator, img image, socket string, o Options) []s
 		"-drive", "file=" + filepath.Join(m.dir, "disk") + ",if=none,id=disk,format=raw,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
 		"-object", fmt.Sprintf("memory-backend-memfd,id=mem,size=%dM,share=on", o.Memory),
 		"-chardev", "socket,id=fs,path=" + socket, "-device", "vhost-user-fs-pci,chardev=fs,tag=host", "-numa", "node,memdev=mem",
-	}
+	}, disk...)
 }
 
 // console is where the kernel's messages go.

@@ -13,8 +13,9 @@ import (
 // releases are those of Debian that a machine can have for its root.
 var releases = []string{"bookworm", "trixie"}
 
-// prepareRelease unpacks a root with systemd into the cache, unless it is there.
-func prepareRelease(ctx context.Context, release string, log io.Writer) (string, error) {
+// prepareRelease unpacks a root with systemd into the cache, unless it is there. For
+// SELinux it is an image, since the labels of files are lost on their way from a folder.
+func prepareRelease(ctx context.Context, release string, selinux bool, log io.Writer) (string, error) {
 	if !slices.Contains(releases, release) {
 		return "", fmt.Errorf("no release %q: choose bookworm or trixie", release)
 	}
@@ -22,16 +23,20 @@ func prepareRelease(ctx context.Context, release string, log io.Writer) (string,
 	if err != nil {
 		return "", fmt.Errorf("find the cache folder: %w: set XDG_CACHE_HOME", err)
 	}
+	script, more, name := fetchRelease, "", "root"
+	if selinux {
+		script, more, name = fetchRelease+labelRelease, "selinux-policy-default", "image"
+	}
 	// Another list of packages makes another root.
-	dir := filepath.Join(cache, "lxcfs-nri", fmt.Sprintf("root-%s-%08x", release, crc32.ChecksumIEEE([]byte(fetchRelease))))
+	dir := filepath.Join(cache, "lxcfs-nri", fmt.Sprintf("%s-%s-%08x", name, release, crc32.ChecksumIEEE([]byte(script))))
 	if _, err := os.Stat(dir); err == nil {
-		return filepath.Join(dir, "root"), nil
+		return filepath.Join(dir, name), nil
 	}
 	_, _ = fmt.Fprintf(log, "  fetching Debian %s with apt-get\n", release)
-	if err := cached(dir, func(tmp string) error { return sh(ctx, tmp, fetchRelease, release) }); err != nil {
+	if err := cached(dir, func(tmp string) error { return sh(ctx, tmp, script, release, tmp, more) }); err != nil {
 		return "", fmt.Errorf("prepare a root of Debian %s: %w", release, err)
 	}
-	return filepath.Join(dir, "root"), nil
+	return filepath.Join(dir, name), nil
 }
 
 // aptState gives apt a state of its own, in which there are no packages, for the
@@ -65,7 +70,7 @@ apt-get -qq update
 // are the accounts that every Debian has, and the units that tests want.
 const fetchRelease = aptState + `
 apt-get -qq -y --download-only install base-files base-passwd bash coreutils dash diffutils dpkg findutils grep gzip \
-	libc-bin login mount perl-base sed sysvinit-utils tar util-linux apt kmod procps systemd systemd-sysv usr-is-merged
+	libc-bin login mount perl-base sed sysvinit-utils tar util-linux apt kmod procps systemd systemd-sysv usr-is-merged $2
 mkdir -p root/usr/bin root/usr/sbin root/usr/lib root/usr/lib64 root/var/lib/dpkg/info
 for d in bin sbin lib lib64; do ln -s usr/$d root/$d; done
 for p in apt/archives/*.deb; do
@@ -97,4 +102,34 @@ cat >etc/systemd/system/vm.service <<EOF
 [Service]
 ExecStart=/run/vm/busybox sh /run/vm/init serve
 EOF
+`
+
+// labelRelease makes an image of the root, with Debian's policy as the package's
+// script would build it, and another one beside it that knows of no containers. Of
+// what Debian 13 lets containers do it takes away that they read any FUSE file
+// system: older policies do not let them.
+const labelRelease = `
+cat >etc/selinux/config <<EOF
+SELINUX=permissive
+SELINUXTYPE=default
+EOF
+echo '(deny container_domain fusefs_t (file (open read)))' >usr/share/selinux/default/strict.cil
+chroot . sh -ec '
+cd /usr/share/selinux/default
+set --
+for m in $(cat .modules); do set -- "$@" -i $m.pp.bz2; done
+semodule -X 100 -n -s default "$@" -i strict.cil
+cp -r /etc/selinux/default/policy /etc/selinux/with-containers
+semodule -n -s default -d strict -d container -d crio -d docker -d kubernetes -d podman
+mv /etc/selinux/default/policy /etc/selinux/without-containers
+cp -r /etc/selinux/with-containers /etc/selinux/default/policy
+rm -r /usr/share/selinux /var/lib/selinux
+contexts=/etc/selinux/default/contexts/files/file_contexts
+echo "/run/vm/busybox -- system_u:object_r:bin_t:s0" >$contexts.local
+setfiles -m -F $contexts /
+'
+cd ..
+truncate -s 1G image
+mkfs.ext4 -q -O ^has_journal -d root image
+rm -r root
 `

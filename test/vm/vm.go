@@ -26,6 +26,9 @@ type Options struct {
 	// Release of Debian that the machine has for its root, with systemd as PID 1:
 	// "bookworm" (252) or "trixie" (257). Empty: the host's root, without systemd.
 	Release string
+	// SELinux has the policy of the release loaded, and its files labelled. What it
+	// denies is only logged until a script says otherwise.
+	SELinux bool
 	// Append is added to the kernel's command line.
 	Append string
 	// Log gets one line per step, for a human; nil discards them.

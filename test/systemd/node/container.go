@@ -7,20 +7,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/systemd"
 )
 
 // container is one to be run.
 type container struct {
 	name    string
-	limit   int  // of its memory, in kB
-	users   bool // a user namespace
-	volumes bool // caller-resolved files, of which the runtime says nothing
+	limit   int    // of its memory, in kB
+	users   bool   // a user namespace
+	volumes bool   // caller-resolved files, of which the runtime says nothing
+	label   string // of its processes, for SELinux; empty: the runtime's own
 	api     *api.Container
 }
 
@@ -84,7 +88,7 @@ func (c *container) start(dir string, mounts []*api.Mount) (int, error) {
 		return 0, err
 	}
 	defer group.Close()
-	cmd := exec.Command("/proc/self/exe", "inside", c.name, strconv.Itoa(c.limit))
+	cmd := exec.Command("/proc/self/exe", "inside", c.name, strconv.Itoa(c.limit), c.label)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWCGROUP,
@@ -119,8 +123,8 @@ func (c *container) start(dir string, mounts []*api.Mount) (int, error) {
 	return cmd.Process.Pid, nil
 }
 
-// inside is the container's program: it mounts, and reads.
-func inside(name string, limit int, targets []string) error {
+// inside is the container's program: it mounts, and becomes the one that reads.
+func inside(name, limit, label string, targets []string) error {
 	runtimeSees := []struct {
 		from, to, fstype string
 		flags            uintptr
@@ -139,7 +143,18 @@ func inside(name string, limit int, targets []string) error {
 		}
 		unix.Close(3 + i) //nolint:errcheck // it has been moved
 	}
-	fmt.Println("up")
-	os.Stdout.Close()
-	return read(name, limit)
+	program := "/proc/self/exe"
+	if label != "" {
+		program = filepath.Join(systemd.Dir, "program") // labelled as containers' files are
+		runtime.LockOSThread()
+		// Not with os.WriteFile, which would ask for a file to be created.
+		f, err := os.OpenFile("/proc/thread-self/attr/exec", os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString(label)
+		}
+		if err != nil {
+			return fmt.Errorf("run as %s: %w", label, err)
+		}
+	}
+	return unix.Exec(program, []string{os.Args[0], "read", name, limit}, nil)
 }

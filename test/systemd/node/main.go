@@ -2,7 +2,10 @@
 // of them by NRI: one of them has a user namespace, and the third has files that
 // are resolved by who reads them. In each a reader counts.
 //
-//	node MOUNTPOINT
+//	node MOUNTPOINT [LABEL]
+//
+// With a label, a process label of SELinux without categories, each container's
+// processes have it, with categories of its own.
 package main
 
 import (
@@ -33,16 +36,20 @@ var pod = &api.PodSandbox{Id: "pod-0123456789", Name: "web-0", Namespace: "shop"
 
 func main() {
 	var err error
-	switch {
-	case len(os.Args) == 2:
-		err = run(context.Background(), os.Args[1])
-	case len(os.Args) > 3 && os.Args[1] == "inside":
+	switch args := os.Args[1:]; {
+	case len(args) > 3 && args[0] == "inside":
+		err = inside(args[1], args[2], args[3], args[4:])
+	case len(args) == 3 && args[0] == "read":
 		var limit int
-		if limit, err = strconv.Atoi(os.Args[3]); err == nil {
-			err = inside(os.Args[2], limit, os.Args[4:])
+		if limit, err = strconv.Atoi(args[2]); err == nil {
+			err = read(args[1], limit)
 		}
+	case len(args) == 1:
+		err = run(context.Background(), args[0], "")
+	case len(args) == 2:
+		err = run(context.Background(), args[0], args[1])
 	default:
-		err = errors.New("usage: node MOUNTPOINT")
+		err = errors.New("usage: node MOUNTPOINT [LABEL]")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)
@@ -74,7 +81,7 @@ func (n *node) list() []*api.Container {
 
 // run starts the containers once there is a plugin, says so by a file, and
 // stays.
-func run(ctx context.Context, mountpoint string) error {
+func run(ctx context.Context, mountpoint, label string) error {
 	n := &node{mountpoint: mountpoint}
 	if err := n.delegated(); err != nil {
 		return err
@@ -88,11 +95,14 @@ func run(ctx context.Context, mountpoint string) error {
 	if err := n.listen(); err != nil {
 		return err
 	}
-	for _, c := range []*container{
+	for i, c := range []*container{
 		{name: "plain", limit: 100 << 10},
 		{name: "users", limit: 110 << 10, users: true},
 		{name: "volumes", limit: 120 << 10, volumes: true},
 	} {
+		if label != "" {
+			c.label = fmt.Sprintf("%s:c%d,c%d", label, 2*i, 2*i+1)
+		}
 		if err := n.create(ctx, c); err != nil {
 			return fmt.Errorf("container %s: %w", c.name, err)
 		}
