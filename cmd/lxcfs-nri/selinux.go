@@ -6,9 +6,9 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/config"
 )
 
-// selinuxEnabled exists where SELinux is on and has a policy. Elsewhere the
-// kernel takes no mount that names a context.
-const selinuxEnabled = "/sys/fs/selinux/enforce"
+// selinuxEnabled exists where SELinux is on and has a policy, of which classes are.
+// Elsewhere the kernel takes no mount that names a context.
+const selinuxEnabled = "/sys/fs/selinux/class/filesystem"
 
 // containerFile is the type that policies let every container read, and without a
 // category it is nobody's own. By itself a FUSE file system has fusefs_t, which not

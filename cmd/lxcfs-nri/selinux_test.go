@@ -6,7 +6,7 @@ import (
 )
 
 func TestSELinuxContext(t *testing.T) {
-	here, missing := t.TempDir(), filepath.Join(t.TempDir(), "enforce")
+	here, missing := t.TempDir(), filepath.Join(t.TempDir(), "filesystem")
 	for _, tt := range []struct{ setting, enabled, want string }{
 		{"auto", here, "system_u:object_r:container_file_t:s0"},
 		{"auto", missing, ""},

@@ -46,7 +46,7 @@ func connect(cfg *config.Config, files *fusefs.FileSystem, log *slog.Logger) (co
 	files.SELinuxContext = selinuxContext(cfg.SELinuxContext, selinuxEnabled)
 	conn, err = files.Mount(cfg.Mountpoint, shared)
 	if errors.Is(err, unix.EINVAL) && cfg.SELinuxContext == config.SELinuxAuto && files.SELinuxContext != "" {
-		// SELinux is there, but has no policy, or one that does not know containers.
+		// The policy does not know containers.
 		log.Warn("mounted without an SELinux context, which was not asked for by the configuration", "error", err)
 		files.SELinuxContext = ""
 		conn, err = files.Mount(cfg.Mountpoint, shared)

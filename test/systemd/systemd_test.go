@@ -64,6 +64,10 @@ cat /proc/$p/oom_score_adj
 	if got := n.property(t, "NFileDescriptorStore"); got != "2" {
 		t.Errorf("systemd keeps %s descriptors, want 2", got)
 	}
+	// The kernel has SELinux, but no policy.
+	if log := n.run(t, "journalctl --no-pager -u lxcfs-nri | grep SELinux || :"); log != "" {
+		t.Errorf("SELinux is told of:\n%s", log)
+	}
 }
 
 func (n *node) kills(t *testing.T) {
