@@ -26,11 +26,14 @@ type reader struct {
 	uptime float64
 }
 
-// read reads for ever.
+// read reads for ever. It is up when there are counts.
 func read(name string, limit int) error {
+	r := &reader{file: filepath.Join(systemd.Dir, name), limit: limit, keys: map[bool]string{}}
+	if err := r.tell(); err != nil {
+		return err
+	}
 	fmt.Println("up")
 	os.Stdout.Close()
-	r := &reader{file: filepath.Join(systemd.Dir, name), limit: limit, keys: map[bool]string{}}
 	for told := time.Now(); ; {
 		r.meminfo()
 		r.checkUptime()
