@@ -105,7 +105,11 @@ func raiseCommitted(t *testing.T, read func() figures) {
 		if err != nil {
 			t.Fatal("promising memory:", err)
 		}
-		t.Cleanup(func() { unix.Munmap(promised) })
+		t.Cleanup(func() {
+			if err := unix.Munmap(promised); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	t.Fatalf("Committed_AS stays below 1 GiB with %d GiB promised", limit)
 }
