@@ -52,12 +52,12 @@ func Containers(r *view.Registry) []Container {
 		c := v.Container()
 		out := Container{ID: c.ID, Runtime: c.Runtime, Namespace: c.Namespace, Pod: c.Pod, Name: c.Name, PID: v.PID()}
 		f, err := v.Figures()
-		if err != nil && c == (view.Container{ID: c.ID}) {
-			continue // an id that was asked for, perhaps by mistake
-		}
-		if err != nil {
+		switch {
+		case err != nil && c.OnlyID():
+			continue // it was asked for, perhaps by mistake
+		case err != nil:
 			out.Error = err.Error()
-		} else {
+		default:
 			out.Cgroup, out.Governing, out.CPUs = f.Cgroup, f.Governing, f.CPUs
 			out.MemoryLimit, out.MemTotal = f.MemoryLimit, f.MemTotal
 		}

@@ -180,15 +180,15 @@ func (fs *FileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	if mode&unix.S_IFMT == unix.S_IFDIR && n.entry != nil {
 		out.SetTimeout(forever)
 	}
-	if mode&unix.S_IFMT == unix.S_IFREG && n.view == nil && n.cpu == nil {
-		// A thread's number may be used again by one of another group: it is told a
-		// size of others then, once.
-		if size, known := fs.sizes.of(fs.callers.of(in.Pid), n.number); known {
-			fs.attr(in.NodeId, mode, size, &out.Attr)
-			return fuse.OK
-		}
-	}
 	if mode&unix.S_IFMT == unix.S_IFREG {
+		if n.view == nil {
+			// A thread's number may be used again by one of another group: it is told
+			// a size of others then, once.
+			if size, known := fs.sizes.of(fs.callers.of(in.Pid), n.number); known {
+				fs.attr(in.NodeId, mode, size, &out.Attr)
+				return fuse.OK
+			}
+		}
 		p := fs.scratch.Get().(*[]byte)
 		defer fs.scratch.Put(p)
 		b, err := fs.render(&n, in.Pid, (*p)[:0])

@@ -20,7 +20,7 @@ const (
 // lister is that other plugin.
 type lister struct {
 	of   *Plugin
-	done chan struct{}
+	done func()
 }
 
 var (
@@ -30,7 +30,7 @@ var (
 
 // Synchronize is what it is there for. Docker creates and removes no container meanwhile.
 func (l *lister) Synchronize(ctx context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
-	defer close(l.done)
+	defer l.done()
 	return l.of.Synchronize(ctx, pods, containers)
 }
 
@@ -61,8 +61,9 @@ func (p *Plugin) list() {
 
 // ask has Docker list its containers.
 func (p *Plugin) ask(ctx context.Context) error {
-	l := &lister{of: p, done: make(chan struct{})}
-	s, err := p.stub(l, p.cfg.NRI.PluginName+"-list")
+	listed, done := context.WithCancel(ctx)
+	defer done()
+	s, err := p.stub(&lister{of: p, done: done}, p.cfg.NRI.PluginName+"-list")
 	if err != nil {
 		return err
 	}
@@ -70,10 +71,9 @@ func (p *Plugin) ask(ctx context.Context) error {
 		return err
 	}
 	defer s.Stop()
-	select {
-	case <-l.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for its list: %w", ctx.Err())
+	<-listed.Done()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("waiting for its list: %w", err)
 	}
+	return nil
 }

@@ -107,8 +107,8 @@ func (p *Plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 		case api.ContainerState_CONTAINER_CREATED, api.ContainerState_CONTAINER_RUNNING, api.ContainerState_CONTAINER_PAUSED:
 		default: // Docker tells no state
 		}
-		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) && p.register(pod, ctr, p.initOf(ctr)) == nil {
-			if v := p.registry.Get(ctr.GetId()); v != nil {
+		if pod := byID[ctr.GetPodSandboxId()]; p.decide(pod, ctr) {
+			if v, err := p.register(pod, ctr, p.initOf(ctr)); err == nil {
 				views = append(views, v)
 			}
 		}
@@ -139,15 +139,14 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 	if !p.decide(pod, ctr) {
 		return nil, nil, nil
 	}
-	if err := p.register(pod, ctr, int(ctr.GetPid())); err != nil {
+	v, err := p.register(pod, ctr, int(ctr.GetPid()))
+	if err != nil {
 		if p.cfg.Required {
 			return nil, nil, fmt.Errorf("container %s can't have its files, which the configuration of lxcfs-nri requires: %w", ctr.GetId(), err)
 		}
 		return nil, nil, nil
 	}
-	if v := p.registry.Get(ctr.GetId()); v != nil {
-		p.tell.Created(v)
-	}
+	p.tell.Created(v)
 	adjust := &api.ContainerAdjustment{}
 	for _, m := range mounts(p.Runtime().Name, p.cfg.Mountpoint, p.files, ctr) {
 		adjust.AddMount(m)
@@ -157,10 +156,11 @@ func (p *Plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, ctr *ap
 
 // StartContainer learns the pid.
 func (p *Plugin) StartContainer(_ context.Context, pod *api.PodSandbox, ctr *api.Container) error {
-	if p.registry.Get(ctr.GetId()) != nil && p.register(pod, ctr, p.initOf(ctr)) == nil {
-		if v := p.registry.Get(ctr.GetId()); v != nil {
-			p.tell.Started(v)
-		}
+	if p.registry.Get(ctr.GetId()) == nil {
+		return nil
+	}
+	if v, err := p.register(pod, ctr, p.initOf(ctr)); err == nil {
+		p.tell.Started(v)
 	}
 	return nil
 }
@@ -184,8 +184,8 @@ func (p *Plugin) RemoveContainer(_ context.Context, _ *api.PodSandbox, ctr *api.
 }
 
 // register adds a container to the registry, or what an event newly tells of it.
-func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container, pid int) error {
-	_, err := p.registry.Add(view.Container{
+func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container, pid int) (*view.View, error) {
+	v, err := p.registry.Add(view.Container{
 		ID:          ctr.GetId(),
 		Runtime:     p.Runtime().Name,
 		Namespace:   pod.GetNamespace(),
@@ -197,7 +197,7 @@ func (p *Plugin) register(pod *api.PodSandbox, ctr *api.Container, pid int) erro
 	if err != nil {
 		p.logOf(pod, ctr).Error("the container keeps the host's files: it can't be registered", "error", err)
 	}
-	return err
+	return v, err
 }
 
 // initOf is the container's process. CRI-O tells it since version 1.36 only

@@ -39,7 +39,7 @@ func (r *Registry) Lookup(id string) *View {
 	for len(r.unknown) > maxUnknown {
 		old := r.unknown[0]
 		r.unknown = r.unknown[1:]
-		if r.byID[old.Container().ID] == old && old.Container() == (Container{ID: old.Container().ID}) {
+		if c := old.Container(); r.byID[c.ID] == old && c.OnlyID() {
 			r.removeLocked(old)
 		}
 	}

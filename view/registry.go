@@ -108,7 +108,7 @@ func (r *Registry) restore() {
 		}
 		r.byID[l.Container.ID] = v
 		r.byNumber[n%slots].Store(v)
-		if *l.Container == (Container{ID: l.Container.ID}) {
+		if l.Container.OnlyID() {
 			r.unknown = append(r.unknown, v)
 		}
 	}

@@ -33,6 +33,9 @@ type Container struct {
 	PID int
 }
 
+// OnlyID says that no runtime has told of it: somebody has asked for its id.
+func (c Container) OnlyID() bool { return c == Container{ID: c.ID} }
+
 // View is the set of files one container sees. All methods may be called at
 // the same time.
 type View struct {
