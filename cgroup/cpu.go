@@ -24,31 +24,37 @@ func newCPULevel(p place) cpuLevel {
 // CPULevels is the number of levels of the cpu controller.
 func (g *Group) CPULevels() int { return len(g.cpu) }
 
-// CPUQuota is the number of CPUs that a level's quota allows, rounded up, at
-// least 1; math.MaxInt where it has none.
-func (g *Group) CPUQuota(level int) (int, error) {
-	l := &g.cpu[level]
-	var quota, period uint64
-	var err error
-	if l.max != nil {
-		err = l.max.with(func(b []byte) error { quota, period, err = parseCPUMax(b); return err })
-	} else {
-		// -1 stands for none, which parseUint takes as 0.
-		if quota, err = l.quota.readUint(); err == nil && quota != 0 {
-			period, err = l.period.readUint()
-		}
+// CPUBandwidth is the CPU time that a level may use in each period, in µs.
+type CPUBandwidth struct{ Quota, Period uint64 }
+
+// Limited reports whether there is a quota.
+func (b CPUBandwidth) Limited() bool { return b.Quota != 0 && b.Quota != NoLimit && b.Period != 0 }
+
+// CPUs returns the number of CPUs that the quota allows, rounded up, at least 1;
+// math.MaxInt if there is no quota.
+func (b CPUBandwidth) CPUs() int {
+	if !b.Limited() {
+		return math.MaxInt
 	}
-	if err != nil {
-		return 0, err
-	}
-	if quota == 0 || quota == NoLimit || period == 0 {
-		return math.MaxInt, nil
-	}
-	n := quota / period
-	if quota%period != 0 {
+	n := b.Quota / b.Period
+	if b.Quota%b.Period != 0 {
 		n++
 	}
-	return int(max(1, min(n, math.MaxInt32))), nil
+	return int(max(1, min(n, math.MaxInt32)))
+}
+
+// CPUBandwidth returns a level's quota and period.
+func (g *Group) CPUBandwidth(level int) (b CPUBandwidth, err error) {
+	l := &g.cpu[level]
+	if l.max != nil {
+		err = l.max.with(func(text []byte) error { b.Quota, b.Period, err = parseCPUMax(text); return err })
+		return b, err
+	}
+	// -1 stands for none, which parseUint takes as 0.
+	if b.Quota, err = l.quota.readUint(); err == nil && b.Quota != 0 {
+		b.Period, err = l.period.readUint()
+	}
+	return b, err
 }
 
 // parseCPUMax parses cpu.max: "max 100000" or "50000 100000", in µs.
@@ -69,7 +75,11 @@ func parseCPUMax(b []byte) (quota, period uint64, err error) {
 // System only grows. How it is parted among them is the kernel's estimate, and
 // may change afterwards by a little.
 type CPUUsage struct {
-	User, System, Nice, Throttled uint64
+	User, System, Nice uint64
+	// Throttled counts once for each CPU on which a task waited.
+	Throttled uint64
+	// ThrottledPeriods is the number of periods in which the quota ran out.
+	ThrottledPeriods uint64
 }
 
 // CPUTime is the time used on one CPU (v1), in µs.
@@ -110,6 +120,8 @@ func parseCPUStat(b []byte) (u CPUUsage, err error) {
 			into = &u.System
 		case "nice_usec": // since Linux 6.11
 			into = &u.Nice
+		case "nr_throttled":
+			into = &u.ThrottledPeriods
 		case "throttled_usec":
 			into = &u.Throttled
 		case "throttled_time": // v1

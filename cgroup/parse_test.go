@@ -187,7 +187,7 @@ func FuzzParsers(f *testing.F) {
 	})
 }
 
-func TestCPUQuotaRoundsUp(t *testing.T) {
+func TestCPUBandwidthRoundsUp(t *testing.T) {
 	for _, c := range []struct {
 		max  string
 		want int
@@ -203,9 +203,9 @@ func TestCPUQuotaRoundsUp(t *testing.T) {
 			"sys/fs/cgroup/a/cpu.max": c.max + "\n",
 		})
 		g := fs.GroupAt(Paths{Unified: "/a"})
-		got, err := g.CPUQuota(0)
-		if err != nil || got != c.want {
-			t.Errorf("cpu.max %q: %d CPUs (%v), want %d", c.max, got, err, c.want)
+		got, err := g.CPUBandwidth(0)
+		if err != nil || got.CPUs() != c.want {
+			t.Errorf("cpu.max %q: %d CPUs (%v), want %d", c.max, got.CPUs(), err, c.want)
 		}
 	}
 }

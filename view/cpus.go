@@ -2,9 +2,9 @@ package view
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
@@ -16,6 +16,8 @@ import (
 type cpus struct {
 	set []int // the host's CPUs shown, ascending: N of them
 	own bool  // N is the whole cpuset: no quota makes it smaller
+	// bandwidth is the group's own quota.
+	bandwidth cgroup.CPUBandwidth
 }
 
 // readCPUs finds the first N CPUs of the effective cpuset; they are in mem.
@@ -32,18 +34,31 @@ func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 	}
 	mem.cpus = set
 	n := len(set)
+	var own cgroup.CPUBandwidth
 	for i := range g.CPULevels() {
-		quota, err := g.CPUQuota(i)
+		b, err := g.CPUBandwidth(i)
 		if err != nil {
 			if i == 0 && g.Gone() {
 				return cpus{}, ErrGone
 			}
 			v.faultUnlessMissing(err)
-			quota = math.MaxInt
+			continue
 		}
-		n = min(n, quota)
+		if i == 0 {
+			own = b
+		}
+		n = min(n, b.CPUs())
 	}
-	return cpus{set: set[:n], own: n == len(set)}, nil
+	return cpus{set: set[:n], own: n == len(set), bandwidth: own}, nil
+}
+
+// stealPerPeriod returns how much time the group's quota can withhold from the
+// shown CPUs in one period.
+func (c *cpus) stealPerPeriod() time.Duration {
+	if !c.bandwidth.Limited() {
+		return 0
+	}
+	return micros(under(uint64(len(c.set))*c.bandwidth.Period, c.bandwidth.Quota))
 }
 
 // scratch is memory for one render.

@@ -34,7 +34,7 @@ type Kept struct {
 }
 
 const (
-	keptVersion = 1
+	keptVersion = 2
 	keptRecords = 4096 // more than a node has containers; beyond it clocks begin anew with the process
 	keptPage    = 4096
 )
@@ -223,11 +223,17 @@ func (k *Kept) freeLocked() int {
 func (c *keptClock) load(figures *clockFigures) (cpus []cpuState, ok bool) {
 	r := c.of.record(c.number)
 	kept, all := c.of.half(c.number, r.active.Load())
-	if r.saved == 0 || kept.live > uint64(len(all)) || kept.shown > kept.live || kept.at > c.of.now() {
+	if r.saved == 0 || kept.live == 0 || kept.live > uint64(len(all)) || kept.at > c.of.now() {
 		return nil, false // nothing, or not what this program writes
 	}
+	cpus = append(cpus, all[:kept.live]...)
+	for i := range cpus[1:] {
+		if cpus[i].cpu >= cpus[i+1].cpu {
+			return nil, false
+		}
+	}
 	*figures = *kept
-	return append(cpus, all[:kept.live]...), true
+	return cpus, true
 }
 
 // save keeps a clock.

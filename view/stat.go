@@ -50,6 +50,7 @@ func parseHostStat(b []byte) (hostCPUStat, error) {
 
 // stat is the figures of one snapshot of /proc/stat.
 type stat struct {
+	total                       cpuTimes
 	cpus                        []cpuTimes
 	host                        hostCPUStat
 	btime                       uint64
@@ -68,7 +69,7 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	}
 	mem := borrow()
 	defer mem.giveBack()
-	if s.cpus, err = v.cpuTimes(g, mem); err != nil {
+	if s.total, s.cpus, err = v.cpuTimes(g, mem); err != nil {
 		return b, err
 	}
 	start, known := v.started()
@@ -83,20 +84,20 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	return s.append(b), v.gone(g)
 }
 
-// cpuTimes reads the group's use and brings the view's CPU clock up to now.
-// The counters are in mem.
-func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) ([]cpuTimes, error) {
-	shown, err := v.readCPUs(g, mem)
-	if err != nil {
-		return nil, err
+// cpuTimes reads the group's CPU usage and brings the view's CPU clock up to
+// now. It returns the counters of all CPUs together, and those of the shown
+// CPUs, which are in mem.
+func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) (total cpuTimes, shown []cpuTimes, err error) {
+	s := cpuSample{}
+	if s.shown, err = v.readCPUs(g, mem); err != nil {
+		return total, nil, err
 	}
-	s := cpuSample{shown: shown, steal: !v.hideThrottled}
+	if !v.hideThrottled {
+		s.stealPerPeriod = s.shown.stealPerPeriod()
+	}
 	s.use, mem.perCPU, err = g.CPUUsage(mem.perCPU[:0])
 	v.fault(err)
 	s.perCPU = mem.perCPU
-	if !shown.own {
-		s.perCPU = nil
-	}
 	s.now = v.host.now()
 	start, known := v.started()
 	if known {
@@ -104,19 +105,15 @@ func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) ([]cpuTimes, error) {
 	} else {
 		start = s.now
 	}
-	mem.times = v.clock.advance(s, start, mem.times[:0])
-	return mem.times, nil
+	total, mem.times = v.clock.advance(s, start, mem.times[:0])
+	return total, mem.times, nil
 }
 
 // append prints the kernel's lines. Per-interrupt columns are left out (they
 // are the host's, and cost milliseconds on large machines); the softirq
 // columns stay, as 0, since readers count on them.
 func (s *stat) append(b []byte) []byte {
-	var total cpuTimes
-	for i := range s.cpus {
-		total.add(s.cpus[i])
-	}
-	b = appendCPUTimes(append(b, "cpu "...), &total)
+	b = appendCPUTimes(append(b, "cpu "...), &s.total)
 	for i := range s.cpus {
 		b = strconv.AppendInt(append(b, "cpu"...), int64(i), 10)
 		b = appendCPUTimes(b, &s.cpus[i])

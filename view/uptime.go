@@ -15,20 +15,16 @@ func (v *View) appendUptime(b []byte) ([]byte, error) {
 	}
 	mem := borrow()
 	defer mem.giveBack()
-	cpus, err := v.cpuTimes(g, mem)
+	total, _, err := v.cpuTimes(g, mem)
 	if err != nil {
 		return b, err
-	}
-	var idle uint64
-	for i := range cpus {
-		idle += cpus[i].idle
 	}
 	var up time.Duration
 	if start, known := v.started(); known {
 		up = max(0, v.host.now()-start)
 	}
 	b = append(appendHundredths(b, uint64(up/tick)), ' ')
-	return append(appendHundredths(b, idle), '\n'), v.gone(g)
+	return append(appendHundredths(b, total.idle), '\n'), v.gone(g)
 }
 
 // appendHundredths prints n/100 with two decimals.
