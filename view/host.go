@@ -59,6 +59,9 @@ const hostAge = time.Second
 type Host struct {
 	root string
 	now  func() time.Duration // since boot, suspend included (CLOCK_BOOTTIME)
+	// bootFraction returns the part of a second at which the machine booted,
+	// which btime in /proc/stat leaves out.
+	bootFraction func() time.Duration
 
 	meminfo    cached[meminfoLayout]
 	swaps      cached[[]byte]
@@ -71,7 +74,7 @@ type Host struct {
 
 // NewHost gives the host whose /proc and /sys are below root.
 func NewHost(root string) *Host {
-	h := &Host{root: root, now: bootTime}
+	h := &Host{root: root, now: bootTime, bootFraction: bootFraction}
 	h.meminfo.load = loader(h, hostMeminfo, parseMeminfo)
 	h.swaps.load = loader(h, hostSwaps, func(b []byte) ([]byte, error) { return b, nil })
 	h.cpuinfo.load = loader(h, hostCPUInfo, parseCPUInfo)
@@ -110,10 +113,14 @@ func (h *Host) has(f *File) bool {
 	return err == nil
 }
 
-func bootTime() time.Duration {
+func bootTime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
+
+func bootFraction() time.Duration { return (clock(unix.CLOCK_REALTIME) - bootTime()) % time.Second }
+
+func clock(id int32) time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("BUG: CLOCK_BOOTTIME: " + err.Error()) // since Linux 2.6.39
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		panic("BUG: clock_gettime: " + err.Error()) // CLOCK_BOOTTIME since Linux 2.6.39
 	}
 	return time.Duration(ts.Nano())
 }

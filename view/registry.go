@@ -210,10 +210,12 @@ func (v *View) update(c Container) bool {
 }
 
 func (r *Registry) newView(number uint32, c Container) *View {
-	return &View{
+	v := &View{
 		Number: number, host: r.host, fs: r.fs, log: r.log, container: c,
 		noSwap: r.opts.NoSwap, hideThrottled: r.opts.HideThrottled, sampler: &r.sampler, kept: r.opts.Kept,
 	}
+	v.timeNS.load = func() (timeNamespace, error) { return r.host.readTimeNamespace(v.PID()) }
+	return v
 }
 
 // numberLocked gives a number that no view has, and that was not given for as

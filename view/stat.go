@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
@@ -72,11 +71,7 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	if s.total, s.cpus, err = v.cpuTimes(g, mem); err != nil {
 		return b, err
 	}
-	start, known := v.started()
-	s.btime = s.host.btime
-	if known {
-		s.btime += uint64(start / time.Second)
-	}
+	s.btime = v.timeNamespace().bootTime(v.host, s.host.btime)
 	// The kernel keeps no number of started processes per group. The largest
 	// number of tasks seen never falls, as the host's.
 	t := v.readTasks(g)

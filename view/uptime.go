@@ -20,7 +20,9 @@ func (v *View) appendUptime(b []byte) ([]byte, error) {
 		return b, err
 	}
 	var up time.Duration
-	if start, known := v.started(); known {
+	if ns := v.timeNamespace(); ns.own {
+		up = max(0, v.host.now()+ns.offset)
+	} else if start, known := v.started(); known {
 		up = max(0, v.host.now()-start)
 	}
 	b = append(appendHundredths(b, uint64(up/tick)), ' ')

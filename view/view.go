@@ -64,6 +64,7 @@ type View struct {
 
 	limitFound atomic.Int64 // when a limit was found last, since boot in ns; of a caller's
 
+	timeNS  cached[timeNamespace]
 	clock   cpuClock
 	keeping sync.Once
 	tasks   tasks

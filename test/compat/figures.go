@@ -14,6 +14,7 @@ const (
 	container whose = "container"
 	host      whose = "host"
 	nothing   whose = "nothing" // the program fails
+	neither   whose = "neither" // what it tells is true of nothing
 )
 
 // span holds what is true while a program runs.
@@ -139,10 +140,23 @@ var (
 		func(w *watch) span { return w.over(func(s sample) float64 { return s.sinceBoot - w.born }) },
 		func(w *watch) span { return w.over(func(s sample) float64 { return s.sinceBoot }) },
 	}
-	// bootTime is cut to seconds twice: as the machine's, and as the container's.
+	// bootTime is the machine's, cut to seconds.
 	bootTime = figure{
-		"time of the start", "%.0f s ago", 2.2, 0,
-		uptime.container, uptime.host,
+		"time of the boot", "%.0f s ago", 1.2, 0,
+		nil, uptime.host,
+	}
+	// processStart is that of the container's init: seconds since the boot, which
+	// itself is cut to seconds.
+	processStart = figure{
+		"start of a process", "%.0f s ago", 2.2, 0,
+		uptime.container, nil,
+	}
+	// processAge is what ps makes of the container's uptime, less the time from the
+	// machine's boot to the process's start: less than 0, printed without a sign.
+	processAge = figure{
+		"age of a process", "nonsense", 0, 0,
+		func(w *watch) span { return span{w.samples[0].sinceBoot, math.Inf(1)} },
+		nil,
 	}
 	upMinutes = figure{
 		"whole minutes since start", "%.0f min", 0, 0,

@@ -87,6 +87,7 @@ print('cpus', psutil.cpu_count())
 print('os.cpus', os.cpu_count())
 print('affinity', len(os.sched_getaffinity(0)))
 print('boot', psutil.boot_time())
+print('created', psutil.Process(1).create_time())
 print('written', psutil.disk_io_counters(perdisk=True)[os.environ['DISK']].write_bytes)
 print('percent', psutil.cpu_percent(1))
 `
@@ -105,7 +106,8 @@ var python = []program{
 		{what: swapTotal, from: meminfo, shows: container, pattern: `(?m)^swap (\d+)`, unit: byt},
 		{what: cpuCount, from: sysCPU + "/online", shows: container, pattern: `(?m)^cpus (\d+)`},
 		{what: cpuUsed, from: stat, shows: container, pattern: `(?m)^percent ([\d.]+)`},
-		{what: bootTime, from: stat, shows: container, pattern: `(?m)^boot ([\d.]+)`, parse: sinceEpoch, late: time.Second},
+		{what: bootTime, from: stat, shows: host, pattern: `(?m)^boot ([\d.]+)`, parse: sinceEpoch, late: time.Second, remark: "processes' starts count from it"},
+		{what: processStart, from: stat, shows: container, pattern: `(?m)^created ([\d.]+)`, parse: sinceEpoch, late: time.Second},
 		{what: written, from: "/proc/diskstats", shows: container, pattern: `(?m)^written (\d+)`, unit: kib},
 	}},
 	{name: "Python os.cpu_count", pkg: "python3", in: quota, cmd: []string{"/usr/bin/python3", "-c", "import os; print(os.cpu_count())"}, asks: []ask{

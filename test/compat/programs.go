@@ -88,10 +88,16 @@ var programs = []program{
 	}},
 	{name: "vmstat -s", pkg: "procps", in: quota, cmd: []string{"vmstat", "-s"}, asks: []ask{
 		{what: memTotal, from: meminfo, shows: container, pattern: `(\d+) K total memory`, unit: kib},
-		{what: bootTime, from: stat, shows: container, pattern: `(\d+) boot time`, parse: sinceEpoch},
+		{what: bootTime, from: stat, shows: host, pattern: `(\d+) boot time`, parse: sinceEpoch},
 	}},
 	{name: "uptime -s", pkg: "procps", in: quota, cmd: []string{"uptime", "-s"}, asks: []ask{
 		{what: uptime, from: "/proc/uptime", shows: container, parse: sinceDate},
+	}},
+	{name: "ps -o lstart", pkg: "procps", in: quota, cmd: []string{"ps", "-o", "lstart=", "-p", "1"}, asks: []ask{
+		{what: processStart, from: stat, shows: container, parse: sinceANSIC, late: time.Second},
+	}},
+	{name: "ps -o etimes", pkg: "procps", in: quota, cmd: []string{"ps", "-o", "etimes=", "-p", "1"}, asks: []ask{
+		{what: processAge, from: "/proc/uptime", shows: neither, pattern: `(\d+)`, remark: "subtracts the start since boot from the container's uptime, also for etime and %CPU; right with `files.exclude: [proc/uptime]`"},
 	}},
 	{name: "uptime", pkg: "procps", in: load, cmd: []string{"uptime"}, asks: []ask{
 		{what: load1, from: "/proc/loadavg", shows: container, pattern: `load average: ([\d.]+)`},
@@ -186,6 +192,11 @@ func minutesUp(text string, _ time.Time) (float64, error) {
 func sinceEpoch(text string, now time.Time) (float64, error) {
 	seconds, err := strconv.ParseFloat(text, 64)
 	return float64(now.UnixMilli())/1000 - seconds, err
+}
+
+func sinceANSIC(text string, now time.Time) (float64, error) {
+	at, err := time.Parse(time.ANSIC, strings.TrimSpace(text))
+	return now.Sub(at).Seconds(), err
 }
 
 func sinceDate(text string, now time.Time) (float64, error) {

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workArgument {
 		work(os.Args[2:])
 	}
+	if len(os.Args) > 2 && os.Args[1] == startedArgument {
+		started(os.Args[2])
+	}
 	os.Exit(run(m))
 }
 
