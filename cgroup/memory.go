@@ -9,7 +9,7 @@ type memoryLevel struct {
 	usage      *file // memory.current, memory.usage_in_bytes
 	stat       *file // memory.stat
 	swapLimit  *file // memory.swap.max; v1 memory.memsw.limit_in_bytes (memory and swap together)
-	swapUsage  *file // memory.swap.current; v1 memory.memsw.usage_in_bytes (likewise)
+	swapUsage  *file // v2 only: memory.swap.current
 	swappiness *file // v1 only
 }
 
@@ -24,8 +24,7 @@ func newMemoryLevel(p place) memoryLevel {
 	return memoryLevel{
 		path:  p.path,
 		limit: p.file("memory.limit_in_bytes"), usage: p.file("memory.usage_in_bytes"), stat: p.file("memory.stat"),
-		swapLimit: p.file("memory.memsw.limit_in_bytes"), swapUsage: p.file("memory.memsw.usage_in_bytes"),
-		swappiness: p.file("memory.swappiness"),
+		swapLimit: p.file("memory.memsw.limit_in_bytes"), swappiness: p.file("memory.swappiness"),
 	}
 }
 
@@ -65,6 +64,7 @@ type MemoryStat struct {
 	Percpu, Vmalloc                        uint64
 	Zswap, Zswapped, SwapCached            uint64
 	AnonHuge, FileHuge, ShmemHuge          uint64
+	Swap                                   uint64 // v1; v2 has SwapUsage
 }
 
 var memoryStatV2 = map[string]func(*MemoryStat) *uint64{
@@ -109,6 +109,7 @@ var memoryStatV1 = map[string]func(*MemoryStat) *uint64{
 	"total_unevictable":   func(m *MemoryStat) *uint64 { return &m.Unevictable },
 	"total_swapcached":    func(m *MemoryStat) *uint64 { return &m.SwapCached },
 	"total_rss_huge":      func(m *MemoryStat) *uint64 { return &m.AnonHuge },
+	"total_swap":          func(m *MemoryStat) *uint64 { return &m.Swap },
 }
 
 // MemoryV2 says which rules the swap figures follow.
@@ -119,7 +120,7 @@ func (g *Group) MemoryV2() bool { return len(g.memory) > 0 && g.memory[0].v2 }
 // account for swap.
 func (g *Group) SwapLimit(level int) (uint64, error) { return g.memory[level].swapLimit.readLimit() }
 
-// SwapUsage is a level's use in bytes, counted as SwapLimit counts.
+// SwapUsage returns a level's use of swap in bytes (v2; v1 has it in memory.stat).
 func (g *Group) SwapUsage(level int) (uint64, error) { return g.memory[level].swapUsage.readUint() }
 
 // Swappiness is v1's memory.swappiness of a level, 0 to 200.

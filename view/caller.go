@@ -228,15 +228,15 @@ func (v *View) limited() (bool, error) {
 	if err != nil || gov.level >= 0 {
 		return true, err
 	}
-	if !v.noSwap && !v.readSwap(g, &host, gov).host {
+	mem := borrow()
+	defer mem.giveBack()
+	if !v.noSwap && !v.readSwap(g, &host, gov, nil, &mem.stat).host {
 		return true, nil
 	}
 	online, err := v.host.online.get(v.host.now())
 	if err != nil {
 		return false, err
 	}
-	mem := borrow()
-	defer mem.giveBack()
 	c, err := v.readCPUs(g, mem)
 	return len(c.set) < len(online), err
 }

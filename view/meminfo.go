@@ -165,8 +165,8 @@ func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout, m *meminfo, outer *
 	if err != nil {
 		return false, err
 	}
-	m.swap = v.readSwap(g, host, gov)
 	if gov.level < 0 {
+		m.swap = v.readSwap(g, host, gov, nil, outer)
 		return false, nil
 	}
 	m.total = gov.limit / 1024
@@ -188,6 +188,7 @@ func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout, m *meminfo, outer *
 		reclaimable := st.ActiveFile + st.InactiveFile + st.SlabReclaimable
 		m.available = min(m.available, under(limit+reclaimable, used)/1024)
 	}
+	m.swap = v.readSwap(g, host, gov, &m.stat, outer)
 	// An outer level can be fuller than the governing one: what it has not
 	// is not free here either.
 	m.free = min(m.free, m.available)

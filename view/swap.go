@@ -1,9 +1,6 @@
 package view
 
 import (
-	"errors"
-	"os"
-
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
 
@@ -13,8 +10,9 @@ type swap struct {
 	host        bool // the host governs swap: the figures are its own
 }
 
-// readSwap follows docs/views.md, "swap". gov is the level that governs memory.
-func (v *View) readSwap(g *cgroup.Group, host *meminfoLayout, gov governs) swap {
+// readSwap follows docs/views.md, "swap". gov is the level that governs memory, and
+// known its memory.stat, nil if that has not been read; work is memory to work in.
+func (v *View) readSwap(g *cgroup.Group, host *meminfoLayout, gov governs, known, work *cgroup.MemoryStat) swap {
 	if v.noSwap {
 		return swap{}
 	}
@@ -22,9 +20,9 @@ func (v *View) readSwap(g *cgroup.Group, host *meminfoLayout, gov governs) swap 
 	switch {
 	case s.total == 0:
 	case g.MemoryV2():
-		s = v.swapV2(g, s)
-	case gov.level >= 0:
-		s = v.swapV1(g, s.total, gov)
+		return v.swapV2(g, s)
+	default:
+		return v.swapV1(g, s, gov, known, work)
 	}
 	return s
 }
@@ -46,27 +44,41 @@ func (v *View) swapV2(g *cgroup.Group, host swap) swap {
 	return swap{total: total, used: min(total, v.figure(g.SwapUsage(level))/1024)}
 }
 
-// swapV1: one limit counts memory and swap together.
-func (v *View) swapV1(g *cgroup.Group, hostTotal uint64, gov governs) swap {
-	both := uint64(cgroup.NoLimit)
+// swapV1: one limit counts memory and swap together. What of it is left for swap
+// is the smallest such limit less the memory that there can be.
+func (v *View) swapV1(g *cgroup.Group, host swap, gov governs, known, work *cgroup.MemoryStat) swap {
+	both, level, accounted := uint64(cgroup.NoLimit), gov.level, false
 	for i := range g.MemoryLevels() {
 		limit, err := g.SwapLimit(i)
-		if errors.Is(err, os.ErrNotExist) { // a kernel without swap accounting
-			return swap{}
+		v.faultUnlessMissing(err)
+		if err != nil {
+			continue
 		}
-		v.fault(err)
-		if err == nil {
-			both = min(both, limit)
+		accounted = true
+		if limit < both {
+			both, level = limit, i
 		}
 	}
-	used := under(v.figure(g.SwapUsage(gov.level)), v.figure(g.MemoryUsage(gov.level))) / 1024
-	total := hostTotal
+	total := host.total
 	if both != cgroup.NoLimit {
 		total = min(total, under(both, gov.limit)/1024)
 	}
-	total = max(total, used)
-	if v.figure(g.Swappiness(0)) == 0 {
-		total = used
+	switch {
+	case gov.level < 0 && total == host.total:
+		return host
+	case !accounted: // a kernel without swap accounting
+		return swap{}
 	}
-	return swap{total: total, used: used}
+	stat := known
+	if stat == nil || level != gov.level {
+		stat = work
+		v.fault(g.MemoryStat(level, stat))
+	}
+	used := stat.Swap / 1024
+	if swappiness, err := g.Swappiness(0); err == nil && swappiness == 0 {
+		total = used
+	} else {
+		v.faultUnlessMissing(err)
+	}
+	return swap{total: max(total, used), used: used}
 }

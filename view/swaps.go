@@ -26,7 +26,9 @@ func (v *View) appendSwaps(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	s := v.readSwap(g, &host, gov)
+	mem := borrow()
+	defer mem.giveBack()
+	s := v.readSwap(g, &host, gov, nil, &mem.stat)
 	if err := v.gone(g); err != nil {
 		return b, err
 	}
