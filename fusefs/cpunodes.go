@@ -13,7 +13,7 @@ import (
 )
 
 // Entries below the CPU directory are numbered by what they are: a bit that
-// says so, the CPU's shown number plus one (0: none), and a hash of the path
+// says so, the CPU's number plus one (0: none), and a hash of the path
 // (0: the CPU's directory itself). A process that did not give out a number
 // finds its path by hashing those there are.
 const (
@@ -91,8 +91,8 @@ func (fs *FileSystem) numberCPUPaths() {
 	}
 }
 
-// lookupCPU finds an entry. Which CPUs there are changes with limits, so names
-// are held as long as sizes are.
+// lookupCPU finds an entry. What the directory of a CPU has changes as the CPU goes
+// off-line by a limit, so names are held as long as sizes are.
 func (fs *FileSystem) lookupCPU(v *view.View, n view.CPUNode, viewNumber, pid uint32, out *fuse.EntryOut) fuse.Status {
 	v, err := fs.viewOf(&node{view: v}, pid)
 	if err != nil {
@@ -160,12 +160,12 @@ func (fs *FileSystem) listCPU(all []fuse.DirEntry, n *node, viewNumber, pid uint
 		return nil, err
 	}
 	for _, e := range entries {
-		if slices.ContainsFunc(all, func(have fuse.DirEntry) bool { return have.Name == e.Name() }) {
+		if slices.ContainsFunc(all, func(have fuse.DirEntry) bool { return have.Name == e.Name }) {
 			continue
 		}
-		number, ok := fs.cpuNumber(n.cpu.Child(e.Name()))
+		number, ok := fs.cpuNumber(n.cpu.Child(e.Name))
 		if ok {
-			all = append(all, fuse.DirEntry{Name: e.Name(), Mode: unixMode(e.Type()), Ino: nodeID(viewNumber, number)})
+			all = append(all, fuse.DirEntry{Name: e.Name, Mode: unixMode(e.Type), Ino: nodeID(viewNumber, number)})
 		}
 	}
 	return all, nil

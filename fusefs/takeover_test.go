@@ -322,7 +322,7 @@ func TestCPUFilesAfterTakeOver(t *testing.T) {
 	s.start(t)
 	fds := map[string]int{}
 	for _, cpu := range []string{"cpu0/", "cpu1/", "cpu2/", "cpu3/"} {
-		for _, file := range []string{"which", "online", "topology/core_id", "topology/die_id", "topology/core_cpus", "cache/index0/size"} {
+		for _, file := range []string{"which", "hotplug/state", "topology/core_id", "topology/die_id", "topology/core_cpus", "cache/index0/size"} {
 			fds[cpu+file] = s.open(t, filepath.Join(view.CPUDir, cpu+file))
 		}
 	}

@@ -3,6 +3,7 @@ package view
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
 )
@@ -12,9 +13,26 @@ import (
 
 // cpuBlock is lines of one CPU, or (cpu -1) lines that belong to none.
 type cpuBlock struct {
-	cpu   int
-	lines []byte
+	cpu        int
+	lines      []byte
+	pack, core int // equal for CPUs of one package, of one core; -1: not told
+	counts     []cpuCount
 }
+
+// cpuCount is a figure among a block's lines that the kernel counts over the
+// on-line CPUs.
+type cpuCount struct {
+	from, to int // in lines
+	of       counted
+}
+
+type counted int
+
+const (
+	packThreads   counted = iota // siblings
+	packCores                    // cpu cores
+	allProcessors                // # processors
+)
 
 // parseCPUInfo cuts the host's file at the lines that number a CPU:
 // "processor : 0"; on s390x "processor 0: version = …", one line a CPU, and
@@ -46,6 +64,7 @@ func parseCPUInfo(b []byte) ([]cpuBlock, error) {
 	if !numbered {
 		return nil, fmt.Errorf("no line that numbers a CPU")
 	}
+	placeCPUs(blocks)
 	return blocks, nil
 }
 
@@ -65,6 +84,80 @@ func cpuNumber(line []byte) (int, bool) {
 	return n, err == nil && n >= 0
 }
 
+// cpuPlace is what a block's lines say of where its CPU is.
+type cpuPlace struct {
+	drawer, book, pack int // the outer two on s390x
+	core, apic         int
+}
+
+// placeCPUs numbers the packages and cores of all blocks.
+func placeCPUs(blocks []cpuBlock) {
+	packs, cores := map[cpuPlace]int{}, map[cpuPlace]int{}
+	number := func(m map[cpuPlace]int, p cpuPlace) int {
+		n, ok := m[p]
+		if !ok {
+			n = len(m)
+			m[p] = n
+		}
+		return n
+	}
+	for i := range blocks {
+		b := &blocks[i]
+		b.pack, b.core = -1, -1
+		place, placed := b.place()
+		if !placed || b.cpu < 0 {
+			continue
+		}
+		b.core = number(cores, place)
+		place.core, place.apic = 0, 0
+		b.pack = number(packs, place)
+	}
+}
+
+// place finds where a block's CPU is, and the figures that are counted.
+func (b *cpuBlock) place() (p cpuPlace, placed bool) {
+	var figures [allProcessors + 1]int
+	at := 0
+	for line := range bytes.Lines(b.lines) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		word := bytes.TrimSpace(value)
+		n, err := strconv.Atoi(string(word))
+		from := at + len(line) - len(bytes.TrimLeft(value, " \t"))
+		count := func(of counted) {
+			figures[of] = n
+			b.counts = append(b.counts, cpuCount{from, from + len(word), of})
+		}
+		at += len(line)
+		if err != nil {
+			continue
+		}
+		switch string(bytes.TrimSpace(key)) {
+		case "physical id":
+			p.pack, placed = n, true
+		case "book id":
+			p.book = n
+		case "drawer id":
+			p.drawer = n
+		case "core id":
+			p.core = n
+		case "apicid":
+			p.apic = n
+		case "siblings":
+			count(packThreads)
+		case "cpu cores":
+			count(packCores)
+		case "# processors":
+			count(allProcessors)
+		}
+	}
+	// A package of several dies can have each core id once per die. The threads of
+	// a core differ in the lowest bits of their APIC ids.
+	if c, t := figures[packCores], figures[packThreads]; c > 0 && t > 0 {
+		p.apic >>= bits.Len(uint((t - 1) / c))
+	}
+	return p, placed
+}
+
 // appendCPUInfo makes /proc/cpuinfo.
 func (v *View) appendCPUInfo(b []byte) ([]byte, error) {
 	g, err := v.cgroup()
@@ -81,52 +174,72 @@ func (v *View) appendCPUInfo(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	return appendCPUBlocks(b, host, c.set), v.gone(g)
+	return appendCPUBlocks(b, host, c.set, mem), v.gone(g)
 }
 
-// appendCPUBlocks prints the blocks of the CPUs in set, renumbered from 0.
-func appendCPUBlocks(b []byte, blocks []cpuBlock, set []int) []byte {
-	for _, block := range blocks {
-		i, shown := 0, true
-		if block.cpu >= 0 {
-			i, shown = slices.BinarySearch(set, block.cpu)
-		}
-		if !shown {
+// appendCPUBlocks prints the blocks of the CPUs in set as the host prints them,
+// but for the figures that are counted over the on-line CPUs: these are counted
+// over set.
+func appendCPUBlocks(b []byte, blocks []cpuBlock, set []int, mem *scratch) []byte {
+	all := mem.countCPUs(blocks, set)
+	for i := range blocks {
+		block := &blocks[i]
+		if !block.shown(set) {
 			continue
 		}
-		for line := range bytes.Lines(block.lines) {
-			b = appendCPULine(b, line, i, len(set))
+		at := 0
+		for _, c := range block.counts {
+			var n int
+			switch {
+			case c.of == allProcessors:
+				n = len(set)
+			case all || block.pack < 0:
+				continue // the host's own figure
+			case c.of == packThreads:
+				n = mem.threads[block.pack]
+			case c.of == packCores:
+				n = mem.cores[block.pack]
+			}
+			b = append(b, block.lines[at:c.from]...)
+			b = strconv.AppendInt(b, int64(n), 10)
+			at = c.to
 		}
+		b = append(b, block.lines[at:]...)
 	}
 	return b
 }
 
-// appendCPULine prints one line of CPU i of n, with the numbers that place a
-// CPU among others made anew.
-func appendCPULine(b, line []byte, i, n int) []byte {
-	colon := bytes.IndexByte(line, ':')
-	if colon < 0 {
-		return append(b, line...)
+func (b *cpuBlock) shown(set []int) bool {
+	if b.cpu < 0 {
+		return true
 	}
-	var value int
-	switch key := string(bytes.TrimSpace(line[:colon])); key {
-	case "processor", "core id", "apicid", "initial apicid", // x86
-		"cpu number", "address", // s390x
-		"hart",              // riscv64
-		"core", "global_id": // loong64
-		value = i
-	case "physical id", "book id", "drawer id", "max thread id", "package":
-		value = 0
-	case "siblings", "cpu cores", "# processors":
-		value = n
-	default:
-		if bytes.HasPrefix(line, []byte("processor ")) && colon > len("processor ") { // s390x
-			b = strconv.AppendInt(append(b, "processor "...), int64(i), 10)
-			return append(b, line[colon:]...)
+	_, ok := slices.BinarySearch(set, b.cpu)
+	return ok
+}
+
+// countCPUs counts the shown threads and cores of each package. all reports
+// whether every CPU is shown.
+func (m *scratch) countCPUs(blocks []cpuBlock, set []int) (all bool) {
+	n := len(blocks)
+	m.threads = slices.Grow(m.threads[:0], n)[:n]
+	m.cores = slices.Grow(m.cores[:0], n)[:n]
+	m.counted = slices.Grow(m.counted[:0], n)[:n]
+	clear(m.threads)
+	clear(m.cores)
+	clear(m.counted)
+	all = true
+	for i := range blocks {
+		b := &blocks[i]
+		switch {
+		case !b.shown(set):
+			all = false
+		case b.pack >= 0:
+			m.threads[b.pack]++
+			if !m.counted[b.core] {
+				m.counted[b.core] = true
+				m.cores[b.pack]++
+			}
 		}
-		return append(b, line...)
 	}
-	b = append(b, line[:colon]...)
-	b = append(b, ": "...)
-	return append(strconv.AppendInt(b, int64(value), 10), '\n')
+	return all
 }

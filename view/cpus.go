@@ -2,25 +2,27 @@ package view
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
 
-// /sys/devices/system/cpu/{online,possible,present}: cpumap_print_to_pagebuf
-// in drivers/base/cpu.c; docs/views.md, "The number of CPUs".
+// /sys/devices/system/cpu/{online,possible,present}: show_cpus_attr in
+// drivers/base/cpu.c; docs/views.md, "The number of CPUs".
 
-// cpus is the CPUs a view shows.
+// cpus is the CPUs that a view shows as on-line, under the host's numbers. The
+// host's others are off-line in it.
 type cpus struct {
-	set []int // the host's CPUs shown, ascending: N of them
+	set []int // ascending: N of them
 	own bool  // N is the whole cpuset: no quota makes it smaller
+	all bool  // these are all of the host's on-line CPUs
 	// bandwidth is the group's own quota.
 	bandwidth cgroup.CPUBandwidth
 }
 
-// readCPUs finds the first N CPUs of the effective cpuset; they are in mem.
+// readCPUs finds the first N CPUs of the effective cpuset. They are mem.cpus.
 func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 	online, err := v.host.online.get(v.host.now())
 	if err != nil {
@@ -32,7 +34,6 @@ func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 	if len(set) == 0 {
 		set = append(set, online...)
 	}
-	mem.cpus = set
 	n := len(set)
 	var own cgroup.CPUBandwidth
 	for i := range g.CPULevels() {
@@ -49,7 +50,18 @@ func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 		}
 		n = min(n, b.CPUs())
 	}
-	return cpus{set: set[:n], own: n == len(set), bandwidth: own}, nil
+	mem.cpus = set[:n]
+	return cpus{set: mem.cpus, own: n == len(set), all: n == len(online), bandwidth: own}, nil
+}
+
+// offline reports whether the view shows a CPU as off-line though the host may
+// have it on-line.
+func (c *cpus) offline(cpu int) bool {
+	if c.all {
+		return false
+	}
+	_, shown := slices.BinarySearch(c.set, cpu)
+	return !shown
 }
 
 // stealPerPeriod returns how much time the group's quota can withhold from the
@@ -63,9 +75,12 @@ func (c *cpus) stealPerPeriod() time.Duration {
 
 // scratch is memory for one render.
 type scratch struct {
-	cpus   []int
-	perCPU []cgroup.CPUTime
-	times  []cpuTimes
+	cpus    []int // shown
+	perCPU  []cgroup.CPUTime
+	times   []cpuTimes
+	threads []int  // on-line in each package of cpuinfo
+	cores   []int  // that have them
+	counted []bool // cores that have been counted
 
 	meminfo meminfo
 	stat    cgroup.MemoryStat
@@ -91,16 +106,64 @@ func intersect(a, b []int) []int {
 	return kept
 }
 
-func parseOnline(b []byte) ([]int, error) {
+// readCPUList reads one of the host's lists of CPUs.
+func (h *Host) readCPUList(f hostFile) ([]int, error) {
+	b, err := h.read(f)
+	if err != nil {
+		return nil, err
+	}
 	set, err := cgroup.ParseCPUs(b, nil)
 	if err == nil && len(set) == 0 {
-		err = fmt.Errorf("no CPU is online")
+		err = fmt.Errorf("no CPU is listed")
 	}
-	return set, err
+	if err != nil {
+		return nil, fmt.Errorf("host's /%s: %w", hostPaths[f], err)
+	}
+	return set, nil
 }
 
-// appendCPURange makes the files that list the CPUs: "0-<N−1>", "0" for one.
-func (v *View) appendCPURange(b []byte) ([]byte, error) {
+// readOnline reads which of the host's CPUs are on-line. A machine without that
+// list has the same CPUs in /proc/cpuinfo.
+func (h *Host) readOnline() ([]int, error) {
+	set, err := h.readCPUList(hostCPUOnline)
+	if err == nil {
+		return set, nil
+	}
+	blocks, infoErr := h.cpuinfo.get(h.now())
+	if infoErr != nil {
+		return nil, err
+	}
+	for i := range blocks {
+		if blocks[i].cpu >= 0 {
+			set = append(set, blocks[i].cpu)
+		}
+	}
+	slices.Sort(set)
+	return slices.Compact(set), nil
+}
+
+// readCPUListOrOnline reads a list that has at least the on-line CPUs.
+func (h *Host) readCPUListOrOnline(f hostFile) func() ([]int, error) {
+	return func() ([]int, error) {
+		set, err := h.readCPUList(f)
+		if err != nil {
+			return h.online.get(h.now())
+		}
+		return set, nil
+	}
+}
+
+// appendOnline renders the list of on-line CPUs: those shown.
+func (v *View) appendOnline(b []byte) ([]byte, error) { return v.appendCPUs(b, nil) }
+
+// appendPossible renders the list of possible CPUs: the host's, since getcpu(2)
+// and rseq(2) return any of them.
+func (v *View) appendPossible(b []byte) ([]byte, error) { return v.appendCPUs(b, &v.host.possible) }
+
+// appendPresent renders the list of present CPUs: the host's.
+func (v *View) appendPresent(b []byte) ([]byte, error) { return v.appendCPUs(b, &v.host.present) }
+
+func (v *View) appendCPUs(b []byte, hosts *cached[[]int]) ([]byte, error) {
 	g, err := v.cgroup()
 	if err != nil {
 		return b, err
@@ -111,9 +174,11 @@ func (v *View) appendCPURange(b []byte) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	b = append(b, '0')
-	if n := len(c.set); n > 1 {
-		b = strconv.AppendInt(append(b, '-'), int64(n-1), 10)
+	set := c.set
+	if hosts != nil {
+		if set, err = hosts.get(v.host.now()); err != nil {
+			return b, err
+		}
 	}
-	return append(b, '\n'), v.gone(g)
+	return appendCPUList(b, set), v.gone(g)
 }

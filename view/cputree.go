@@ -1,7 +1,6 @@
 package view
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,20 +11,19 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+	"golang.org/x/sys/unix"
 )
 
 // /sys/devices/system/cpu: drivers/base/cpu.c, drivers/base/topology.c;
 // Documentation/ABI/testing/sysfs-devices-system-cpu; docs/views.md, "The CPU
-// directory". Each shown CPU's directory is that of the host's CPU it stands
-// for, but for the files that place it among others.
+// directory". It is the host's, with the CPUs that are not shown off-line.
 
 // CPUDir is the directory whose entries CPUNode names.
 const CPUDir = "sys/devices/system/cpu"
 
 // CPUNode is an entry below CPUDir.
 type CPUNode struct {
-	CPU  int    // number shown, -1 for what is not in a CPU's directory
+	CPU  int    // the host's number, -1 for what is not in a CPU's directory
 	Path string // below the CPU's directory, or below CPUDir; "" is the directory itself
 }
 
@@ -49,21 +47,48 @@ func cpuDirNumber(name string) (int, bool) {
 	return n, ok && err == nil && n >= 0 && strconv.Itoa(n) == digits
 }
 
-// hostCPUPath is where the host has what a node shows. The error is
-// fs.ErrNotExist for a CPU that is not shown.
-func (v *View) hostCPUPath(n CPUNode, shown []int) (string, error) {
+// onlineEntries are the entries of a CPU's directory that the kernel removes as
+// the CPU goes off-line. The others stay.
+var onlineEntries = []string{
+	"topology", "cache", "cpu_capacity", // drivers/base
+	"microcode", "thermal_throttle", "power/energy_perf_bias", // arch/x86, drivers/thermal/intel
+	"regs",                                     // arch/arm64
+	"capability", "idle_count", "idle_time_us", // arch/s390
+	"dscr", "idle_purr", "idle_spurr", "mmcr*", "pir", "pmc*", "purr", "smt_snooze_delay", "spurr", "tscr", // arch/powerpc
+}
+
+// zeroOffline are the files that are "0" for an off-line CPU. Its "online" exists
+// even if the host can't take that CPU off-line.
+var zeroOffline = []string{"online", "hotplug/state", "hotplug/target"}
+
+// leaves reports whether an entry of a CPU's directory is not there as long as
+// the CPU is off-line.
+func leaves(p string) bool {
+	for ; p != "." && p != ""; p = path.Dir(p) {
+		for _, pattern := range onlineEntries {
+			if ok, _ := path.Match(pattern, p); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hostPath is where the host has what a node shows. The error is fs.ErrNotExist
+// for what an off-line CPU does not have.
+func (v *View) hostPath(n CPUNode, c *cpus) (string, error) {
 	dir := filepath.Join(v.host.root, CPUDir)
 	if n.CPU < 0 {
 		return filepath.Join(dir, n.Path), nil
 	}
-	if n.CPU >= len(shown) {
-		return "", fmt.Errorf("cpu%d of %d: %w", n.CPU, len(shown), fs.ErrNotExist)
+	if c.offline(n.CPU) && leaves(n.Path) {
+		return "", fmt.Errorf("%s of CPU %d, which is off-line: %w", n.Path, n.CPU, fs.ErrNotExist)
 	}
-	return filepath.Join(dir, "cpu"+strconv.Itoa(shown[n.CPU]), n.Path), nil
+	return filepath.Join(dir, "cpu"+strconv.Itoa(n.CPU), n.Path), nil
 }
 
-// withCPUs hands the CPUs shown to use.
-func (v *View) withCPUs(use func(shown []int) error) error {
+// withCPUs passes the CPUs shown to use.
+func (v *View) withCPUs(use func(c *cpus) error) error {
 	g, err := v.cgroup()
 	if err != nil {
 		return err
@@ -77,18 +102,23 @@ func (v *View) withCPUs(use func(shown []int) error) error {
 	if err := v.gone(g); err != nil {
 		return err
 	}
-	return use(c.set)
+	return use(&c)
 }
 
-// CPUEntry tells what a node is: its type and permissions, without those to
+// CPUEntry returns what a node is: its type and permissions, without those to
 // write, and a symbolic link's target.
 func (v *View) CPUEntry(n CPUNode) (mode fs.FileMode, target string, err error) {
-	err = v.withCPUs(func(shown []int) error {
-		p, err := v.hostCPUPath(n, shown)
+	err = v.withCPUs(func(c *cpus) error {
+		p, err := v.hostPath(n, c)
 		if err != nil {
 			return err
 		}
 		st, err := os.Lstat(p)
+		if errors.Is(err, fs.ErrNotExist) && n.Path == "online" && c.offline(n.CPU) {
+			mode = 0o444
+			_, err = os.Lstat(filepath.Dir(p))
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -100,34 +130,56 @@ func (v *View) CPUEntry(n CPUNode) (mode fs.FileMode, target string, err error) 
 	return mode, target, err
 }
 
-// CPUList lists a directory: name and type of each entry.
-func (v *View) CPUList(n CPUNode) (all []fs.DirEntry, err error) {
-	err = v.withCPUs(func(shown []int) error {
-		p, err := v.hostCPUPath(n, shown)
+// CPUListed is an entry of a directory: its name and type.
+type CPUListed struct {
+	Name string
+	Type fs.FileMode
+}
+
+// CPUList lists a directory.
+func (v *View) CPUList(n CPUNode) (all []CPUListed, err error) {
+	err = v.withCPUs(func(c *cpus) error {
+		p, err := v.hostPath(n, c)
 		if err != nil {
 			return err
 		}
-		if all, err = os.ReadDir(p); err != nil || n != TopCPUNode {
+		entries, err := os.ReadDir(p)
+		if err != nil {
 			return err
 		}
-		all = slices.DeleteFunc(all, func(e fs.DirEntry) bool {
-			i, ok := cpuDirNumber(e.Name())
-			return ok && i >= len(shown)
-		})
+		offline := n.CPU >= 0 && c.offline(n.CPU)
+		for _, e := range entries {
+			if !offline || !leaves(path.Join(n.Path, e.Name())) {
+				all = append(all, CPUListed{e.Name(), e.Type()})
+			}
+		}
+		online := CPUListed{Name: "online"}
+		if offline && n.Path == "" && !slices.Contains(all, online) {
+			all = append(all, online)
+		}
 		return nil
 	})
 	return all, err
 }
 
-// maxCPUFile bounds what is read of a sysfs file; they are at most a page.
-const maxCPUFile = 64 << 10
+// maxCPUFile bounds what is read of a sysfs file: a list of 65536 CPUs, each
+// other of which is in it.
+const maxCPUFile = 256 << 10
 
 // AppendCPUFile appends the content of a file.
 func (v *View) AppendCPUFile(n CPUNode, b []byte) ([]byte, error) {
-	err := v.withCPUs(func(shown []int) error {
-		p, err := v.hostCPUPath(n, shown)
+	err := v.withCPUs(func(c *cpus) error {
+		p, err := v.hostPath(n, c)
 		if err != nil {
 			return err
+		}
+		if n.CPU >= 0 && c.offline(n.CPU) && slices.Contains(zeroOffline, n.Path) {
+			_, err := os.Lstat(filepath.Dir(p))
+			b = append(b, "0\n"...)
+			return err
+		}
+		if n.CPU < 0 && v.inactivePolicy(n.Path, c) {
+			return fmt.Errorf("%s: its CPUs are off-line: %w", n.Path, unix.EBUSY)
 		}
 		host, err := os.ReadFile(p)
 		if err != nil {
@@ -136,126 +188,25 @@ func (v *View) AppendCPUFile(n CPUNode, b []byte) ([]byte, error) {
 		if len(host) > maxCPUFile {
 			return fmt.Errorf("%s has %d bytes", p, len(host))
 		}
-		b, err = appendCPUFile(b, n, shown, host)
-		return err
+		b = v.appendCPUFile(b, n, host, c)
+		return nil
 	})
 	return b, err
 }
 
-// appendCPUFile prints what a node shows for the host's content.
-func appendCPUFile(b []byte, n CPUNode, shown []int, host []byte) ([]byte, error) {
-	if n.CPU < 0 {
-		if n.Path == "offline" {
-			return append(b, '\n'), nil
-		}
-		return append(b, host...), nil
+// inactivePolicy reports whether a file is that of a cpufreq policy all of whose
+// CPUs are off-line. The kernel answers EBUSY then (show in
+// drivers/cpufreq/cpufreq.c).
+func (v *View) inactivePolicy(p string, c *cpus) bool {
+	parts := strings.SplitN(p, "/", 3)
+	if c.all || len(parts) < 3 || parts[0] != "cpufreq" || !strings.HasPrefix(parts[1], "policy") {
+		return false
 	}
-	dir, name := path.Split(n.Path)
-	list := strings.HasSuffix(name, "_list")
-	name = strings.TrimSuffix(name, "_list")
-	var set []int
-	switch {
-	case dir == "topology/" && slices.Contains([]string{"physical_package_id", "die_id"}, name):
-		return append(b, "0\n"...), nil
-	case dir == "topology/" && name == "core_id":
-		return append(strconv.AppendInt(b, int64(n.CPU), 10), '\n'), nil
-	case dir == "topology/" && slices.Contains([]string{"core_cpus", "thread_siblings", "cluster_cpus"}, name):
-		set = []int{n.CPU}
-	case dir == "topology/" && slices.Contains([]string{"package_cpus", "core_siblings", "die_cpus"}, name):
-		for i := range shown {
-			set = append(set, i)
-		}
-	case strings.HasPrefix(dir, "cache/") && (name == "shared_cpu" || name == "shared_cpu_map"):
-		var err error
-		if set, err = renumber(host, list, shown); err != nil {
-			return b, err
-		}
-	default:
-		return append(b, host...), nil
-	}
-	if list {
-		return appendCPUList(b, set), nil
-	}
-	return appendCPUMask(b, set, host), nil
+	affected, err := os.ReadFile(filepath.Join(v.host.root, CPUDir, parts[0], parts[1], "affected_cpus"))
+	return err == nil && string(appendCutWords(nil, affected, c.set)) == "\n"
 }
 
-// renumber gives the shown numbers of the host's CPUs in a list or a mask.
-func renumber(host []byte, list bool, shown []int) ([]int, error) {
-	has := func(cpu int) bool { return inMask(host, cpu) }
-	if list {
-		hosts, err := cgroup.ParseCPUs(host, nil)
-		if err != nil {
-			return nil, err
-		}
-		has = func(cpu int) bool { return slices.Contains(hosts, cpu) }
-	}
-	var set []int
-	for i, cpu := range shown {
-		if has(cpu) {
-			set = append(set, i)
-		}
-	}
-	return set, nil
-}
-
-// appendCPUList prints "0-2,5".
-func appendCPUList(b []byte, set []int) []byte {
-	for i := 0; i < len(set); {
-		j := i
-		for j+1 < len(set) && set[j+1] == set[j]+1 {
-			j++
-		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(set[i]), 10)
-		if j > i {
-			b = strconv.AppendInt(append(b, '-'), int64(set[j]), 10)
-		}
-		i = j + 1
-	}
-	return append(b, '\n')
-}
-
-// appendCPUMask prints a mask in as many digits and commas as the host's has
-// (lib/bitmap.c: groups of 32 bits, as wide as the kernel has CPU numbers).
-func appendCPUMask(b []byte, set []int, host []byte) []byte {
-	host = bytes.TrimSpace(host)
-	digits := len(host) - bytes.Count(host, []byte(","))
-	for _, c := range host {
-		if c == ',' {
-			b = append(b, ',')
-			continue
-		}
-		digits--
-		var nibble byte
-		for _, cpu := range set {
-			if cpu/4 == digits {
-				nibble |= 1 << (cpu % 4)
-			}
-		}
-		b = append(b, "0123456789abcdef"[nibble])
-	}
-	return append(b, '\n')
-}
-
-// inMask says that a mask has a CPU's bit.
-func inMask(mask []byte, cpu int) bool {
-	digit := cpu / 4
-	for _, c := range slices.Backward(mask) {
-		if c == ',' || c == '\n' {
-			continue
-		}
-		if digit == 0 {
-			n, err := strconv.ParseUint(string(c), 16, 8)
-			return err == nil && n>>(cpu%4)&1 == 1
-		}
-		digit--
-	}
-	return false
-}
-
-// CPUPaths lists the paths there are below the host's CPUDir and its CPUs'
+// CPUPaths lists the paths that exist below the host's CPUDir and its CPUs'
 // directories: what a CPUNode's Path can be.
 func (r *Registry) CPUPaths() ([]string, error) {
 	top := filepath.Join(r.host.root, CPUDir)

@@ -292,14 +292,14 @@ func unchangedFiguresGiveTheKernelsBytes(t *testing.T, c fixture.Case) {
 func TestOptions(t *testing.T) {
 	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
 	p := parse(t, open(t, c, Options{}))
-	if p.stat.CPU[0].Steal == 0 {
+	if p.stat.CPUTotal.Steal == 0 {
 		t.Error("a throttled group shows no steal")
 	}
 	p = parse(t, open(t, c, Options{NoSwap: true, HideThrottled: true}))
 	if *p.meminfo.SwapTotal != 0 || len(p.swaps) != 0 {
 		t.Errorf("without swap: SwapTotal %d, %d swaps", *p.meminfo.SwapTotal, len(p.swaps))
 	}
-	if p.stat.CPU[0].Steal != 0 {
-		t.Errorf("steal is %v though it is to be hidden", p.stat.CPU[0].Steal)
+	if p.stat.CPUTotal.Steal != 0 {
+		t.Errorf("steal is %v though it is to be hidden", p.stat.CPUTotal.Steal)
 	}
 }

@@ -69,6 +69,8 @@ type Host struct {
 	stat       cached[hostCPUStat]
 	diskstats  cached[[]diskLine]
 	online     cached[[]int]
+	possible   cached[[]int]
+	present    cached[[]int]
 	overcommit cached[overcommit]
 }
 
@@ -80,7 +82,9 @@ func NewHost(root string) *Host {
 	h.cpuinfo.load = loader(h, hostCPUInfo, parseCPUInfo)
 	h.stat.load = loader(h, hostStat, parseHostStat)
 	h.diskstats.load = loader(h, hostDiskstats, parseDiskstats)
-	h.online.load = loader(h, hostCPUOnline, parseOnline)
+	h.online.load = h.readOnline
+	h.possible.load = h.readCPUListOrOnline(hostCPUPossible)
+	h.present.load = h.readCPUListOrOnline(hostCPUPresent)
 	h.overcommit.load = h.readOvercommit
 	return h
 }

@@ -66,11 +66,7 @@ type keptClock struct {
 // OpenKept maps the file, made where it does not exist. One of another version,
 // another boot or a machine with other CPUs is begun anew.
 func OpenKept(name string, host *Host) (*Kept, error) {
-	possible, err := host.read(hostCPUPossible)
-	if err != nil {
-		return nil, fmt.Errorf("keep CPU clocks: %w", err)
-	}
-	cpus, err := parseOnline(possible)
+	cpus, err := host.possible.get(host.now())
 	if err != nil {
 		return nil, fmt.Errorf("keep CPU clocks: possible CPUs: %w", err)
 	}

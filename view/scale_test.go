@@ -16,8 +16,8 @@ import (
 
 const testdata = "../cgroup/testdata/"
 
-// TestManyCPUs: the shown CPUs are the host's from 96 on, which their clocks
-// tell, and nothing says so but the clocks.
+// TestManyCPUs: the shown CPUs are the host's from 96 on, with a core each. Only
+// what the kernel counts is the view's.
 func TestManyCPUs(t *testing.T) {
 	for name, n := range map[string]int{"v1-large": 21, "v2-large": 32} {
 		v := open(t, fixture.Load(t, testdata+name+".txtar"), Options{})
@@ -27,10 +27,13 @@ func TestManyCPUs(t *testing.T) {
 		}
 		for i, c := range p.cpuinfo {
 			got := []any{c.Processor, c.APICID, c.InitialAPICID, c.CoreID, c.PhysicalID, c.Siblings, c.CPUCores, c.CPUMHz}
-			s := fmt.Sprint(i)
-			want := []any{uint(i), s, s, s, "0", uint(n), uint(n), float64(2000 + 96 + i)}
+			s := fmt.Sprint(96 + i)
+			want := []any{uint(96 + i), s, s, s, "0", uint(n), uint(n), float64(2000 + 96 + i)}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s: CPU %d: %s", name, i, diff)
+				t.Errorf("%s: CPU %d: %s", name, 96+i, diff)
+			}
+			if _, ok := p.stat.CPU[int64(96+i)]; !ok {
+				t.Errorf("%s: stat has no CPU %d", name, 96+i)
 			}
 		}
 		var sum float64
@@ -41,8 +44,10 @@ func TestManyCPUs(t *testing.T) {
 		if all := total.User + total.Nice + total.System + total.Idle + total.Steal; all < sum-0.01 || all > sum+0.01 || all == 0 {
 			t.Errorf("%s: cpu has %.2f s, its CPUs %.2f", name, all, sum)
 		}
-		if got, want := string(render(t, v, "sys/devices/system/cpu/online")), fmt.Sprintf("0-%d\n", n-1); got != want {
-			t.Errorf("%s: online %q, want %q", name, got, want)
+		for file, want := range map[string]string{"online": fmt.Sprintf("96-%d\n", 95+n), "possible": "0-255\n", "present": "0-255\n"} {
+			if got := string(render(t, v, CPUDir+"/"+file)); got != want {
+				t.Errorf("%s: %s %q, want %q", name, file, got, want)
+			}
 		}
 	}
 }
@@ -57,8 +62,8 @@ func TestUsePerCPUOfAWholeCPUSet(t *testing.T) {
 		t.Fatalf("%d CPUs, want 32", len(p.stat.CPU))
 	}
 	for i, cpu := range p.stat.CPU {
-		if used := cpu.User+cpu.System > 1; used != (i == 1) {
-			t.Errorf("CPU %d has used %.2f s, want some on CPU 1 only", i, cpu.User+cpu.System)
+		if used := cpu.User+cpu.System > 1; used != (i == 97) {
+			t.Errorf("CPU %d has used %.2f s, want some on CPU 97 only", i, cpu.User+cpu.System)
 		}
 	}
 }
@@ -105,48 +110,53 @@ func TestZswapIsTheGroups(t *testing.T) {
 	}
 }
 
-// TestCPUDirOfManyCPUs: masks of eight words, for CPUs in the middle.
+// TestCPUDirOfManyCPUs: masks of eight words, for CPUs in the middle, and what a
+// CPU has that is off-line for the view.
 func TestCPUDirOfManyCPUs(t *testing.T) {
 	c := fixture.Load(t, testdata+"v2-large.txtar")
-	fixture.CPUDir(t, c.Root, 256, 96, 101, 112, 127)
+	fixture.CPUDir(t, c.Root, 256, 95, 96, 101, 112, 127)
 	v := open(t, c, Options{})
-	zeros := strings.Repeat("00000000,", 7)
+	four := strings.Repeat("00000000,", 4)
 	for _, f := range []struct {
 		cpu        int
 		path, want string
 	}{
-		{5, "which", "101\n"},
-		{31, "which", "127\n"},
-		{5, "topology/core_id", "5\n"},
-		{5, "topology/physical_package_id", "0\n"},
-		{5, "topology/core_cpus", zeros + "00000020\n"},
-		{5, "topology/core_cpus_list", "5\n"},
-		{31, "topology/thread_siblings", zeros + "80000000\n"},
-		{0, "topology/package_cpus", zeros + "ffffffff\n"},
+		{101, "which", "101\n"},
+		{127, "which", "127\n"},
+		{95, "which", "95\n"},
+		{101, "topology/core_id", "101\n"},
+		{101, "topology/physical_package_id", "1\n"},
 		// CPU 229, the other thread of its core, is not in the cpuset.
-		{5, "cache/index0/shared_cpu_map", zeros + "00000020\n"},
-		{5, "cache/index3/shared_cpu_map", zeros + "0000ffff\n"},
-		{5, "cache/index3/shared_cpu_list", "0-15\n"},
-		{16, "cache/index3/shared_cpu_map", zeros + "ffff0000\n"},
-		{16, "cache/index3/shared_cpu_list", "16-31\n"},
+		{101, "topology/core_cpus", four + "00000020,00000000,00000000,00000000\n"},
+		{101, "topology/core_cpus_list", "101\n"},
+		{127, "topology/thread_siblings", four + "80000000,00000000,00000000,00000000\n"},
+		{96, "topology/package_cpus", four + "ffffffff,00000000,00000000,00000000\n"},
+		{101, "cache/index0/shared_cpu_map", four + "00000020,00000000,00000000,00000000\n"},
+		{101, "cache/index3/shared_cpu_map", four + "0000ffff,00000000,00000000,00000000\n"},
+		{101, "cache/index3/shared_cpu_list", "96-111\n"},
+		{112, "cache/index3/shared_cpu_map", four + "ffff0000,00000000,00000000,00000000\n"},
+		{112, "cache/index3/shared_cpu_list", "112-127\n"},
+		{95, "online", "0\n"},
 	} {
 		got, err := v.AppendCPUFile(CPUNode{CPU: f.cpu, Path: f.path}, nil)
 		if err != nil || string(got) != f.want {
 			t.Errorf("cpu%d/%s: got %q (%v), want %q", f.cpu, f.path, got, err, f.want)
 		}
 	}
-	if _, err := v.AppendCPUFile(CPUNode{CPU: 32, Path: "which"}, nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("cpu32: %v, want ErrNotExist", err)
+	for _, n := range []CPUNode{{256, ""}, {256, "online"}, {95, "topology"}, {95, "topology/core_id"}, {95, "cache/index0/size"}} {
+		if _, _, err := v.CPUEntry(n); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("cpu%d/%s: %v, want ErrNotExist", n.CPU, n.Path, err)
+		}
 	}
 	all, err := v.CPUList(TopCPUNode)
 	dirs := 0
 	for _, e := range all {
-		if e.IsDir() {
+		if e.Type.IsDir() {
 			dirs++
 		}
 	}
-	if dirs != 32 || err != nil {
-		t.Errorf("%d directories (%v), want 32", dirs, err)
+	if dirs != 256 || err != nil {
+		t.Errorf("%d directories (%v), want 256", dirs, err)
 	}
 }
 
@@ -157,16 +167,17 @@ func TestCPUsOfBothHalves(t *testing.T) {
 	const set = "sys/fs/cgroup/kubepods/burstable/pod1234/ctr/cpuset.cpus.effective"
 	write(t, filepath.Join(c.Root, set), []byte("96-127,224-255\n"))
 	v := open(t, c, Options{})
+	const zeros = "00000000,00000000,00000000"
 	for path, want := range map[string]string{
 		"which":                        "224\n",
-		"topology/package_cpus":        strings.Repeat("00000000,", 6) + "ffffffff,ffffffff\n",
-		"topology/core_cpus":           strings.Repeat("00000000,", 6) + "00000001,00000000\n",
-		"cache/index0/shared_cpu_map":  strings.Repeat("00000000,", 6) + "00000001,00000001\n",
-		"cache/index3/shared_cpu_list": "0-15,32-47\n",
+		"topology/package_cpus":        "ffffffff," + zeros + ",ffffffff," + zeros + "\n",
+		"topology/core_cpus":           "00000001," + zeros + ",00000001," + zeros + "\n",
+		"cache/index0/shared_cpu_map":  "00000001," + zeros + ",00000001," + zeros + "\n",
+		"cache/index3/shared_cpu_list": "96-111,224-239\n",
 	} {
-		got, err := v.AppendCPUFile(CPUNode{CPU: 32, Path: path}, nil)
+		got, err := v.AppendCPUFile(CPUNode{CPU: 224, Path: path}, nil)
 		if err != nil || string(got) != want {
-			t.Errorf("cpu32/%s: got %q (%v), want %q", path, got, err, want)
+			t.Errorf("cpu224/%s: got %q (%v), want %q", path, got, err, want)
 		}
 	}
 }

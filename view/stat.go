@@ -51,6 +51,7 @@ func parseHostStat(b []byte) (hostCPUStat, error) {
 type stat struct {
 	total                       cpuTimes
 	cpus                        []cpuTimes
+	numbers                     []int // of those CPUs
 	host                        hostCPUStat
 	btime                       uint64
 	processes, running, blocked uint64
@@ -71,6 +72,7 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 	if s.total, s.cpus, err = v.cpuTimes(g, mem); err != nil {
 		return b, err
 	}
+	s.numbers = mem.cpus
 	s.btime = v.timeNamespace().bootTime(v.host, s.host.btime)
 	// The kernel keeps no number of started processes per group. The largest
 	// number of tasks seen never falls, as the host's.
@@ -110,7 +112,7 @@ func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) (total cpuTimes, shown []
 func (s *stat) append(b []byte) []byte {
 	b = appendCPUTimes(append(b, "cpu "...), &s.total)
 	for i := range s.cpus {
-		b = strconv.AppendInt(append(b, "cpu"...), int64(i), 10)
+		b = strconv.AppendInt(append(b, "cpu"...), int64(s.numbers[i]), 10)
 		b = appendCPUTimes(b, &s.cpus[i])
 	}
 	for _, l := range []struct {
