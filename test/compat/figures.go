@@ -13,8 +13,7 @@ type whose string
 const (
 	container whose = "container"
 	host      whose = "host"
-	nothing   whose = "nothing" // the program fails
-	neither   whose = "neither" // what it tells is true of nothing
+	neither   whose = "neither" // what it shows is true of nothing
 )
 
 // span holds what is true while a program runs.
@@ -107,12 +106,6 @@ var (
 		"memory of the node", memory, 2, 96,
 		nil,
 		func(w *watch) span { return w.over(func(s sample) float64 { return s.hostNode }) },
-	}
-	// failure is a program's not being able to tell anything.
-	failure = figure{
-		"failure", "fails", 0, 0,
-		func(*watch) span { return exactly(1) },
-		nil,
 	}
 	swapTotal = figure{
 		"swap", memory, 0.6, 0,

@@ -20,12 +20,12 @@ var long = []program{
 	{name: "java", version: javaVersion, in: quota, cmd: java(""), asks: []ask{
 		{what: cpuCount, from: "the cgroup's quota", shows: container, pattern: `Effective CPU Count: (\d+)`, remark: "-XshowSettings:system"},
 		{what: memTotal, from: "the cgroup's limit", shows: container, pattern: `Memory Limit: ([\d.]+)M`, remark: "-XshowSettings:system"},
-		{what: cpuCount, from: sysCPU + "/possible", shows: container, pattern: `CPUs: (\d+) total`, remark: "-Xlog:gc+init, in all"},
+		{what: cpuCount, from: sysCPU + "/possible", shows: host, pattern: `CPUs: (\d+) total`, remark: "-Xlog:gc+init, in all: counts off-line CPUs, too"},
 		{what: cpuCount, from: "the cgroup's quota", shows: container, pattern: `CPUs: \d+ total, (\d+) available`, remark: "Runtime.availableProcessors"},
 		{what: memTotal, from: "the cgroup's limit", shows: container, pattern: `\] Memory: (\d+)M`, remark: "of which maxMemory is a part"},
 	}},
 	{name: "java -XX:-UseContainerSupport", version: javaVersion, in: quota, cmd: java("-XX:-UseContainerSupport"), asks: []ask{
-		{what: cpuCount, from: sysCPU + "/possible", shows: container, pattern: `CPUs: (\d+) total`, remark: "-Xlog:gc+init, in all"},
+		{what: cpuCount, from: sysCPU + "/possible", shows: host, pattern: `CPUs: (\d+) total`, remark: "-Xlog:gc+init, in all: counts off-line CPUs, too"},
 		{what: cpuCount, from: affinity, shows: host, pattern: `CPUs: \d+ total, (\d+) available`, remark: "Runtime.availableProcessors"},
 		{what: memTotal, from: sysinfo, shows: host, pattern: `\] Memory: (\d+)M`, remark: "of which maxMemory is a part"},
 	}},

@@ -107,7 +107,7 @@ var programs = []program{
 		{what: load1, from: "/proc/loadavg", shows: container, pattern: `load average: ([\d.]+)`},
 	}},
 	{name: "mpstat", pkg: "sysstat", in: quota, cmd: []string{"mpstat", "1", "1"}, interval: time.Second, asks: []ask{
-		{what: cpuCount, from: sysCPU, shows: container, pattern: `\((\d+) CPU\)`},
+		{what: cpuCount, from: sysCPU, shows: host, pattern: `\((\d+) CPU\)`, remark: "in all: counts off-line CPUs, too"},
 		{what: cpuUsed, from: stat, shows: container, pattern: `(?m)^Average: +all +([\d.]+) +([\d.]+) +([\d.]+)`},
 	}},
 	{name: "sar -u", pkg: "sysstat", in: quota, cmd: []string{"sar", "-u", "1", "1"}, interval: time.Second, asks: []ask{
@@ -133,11 +133,14 @@ var programs = []program{
 	{name: "iostat", pkg: "sysstat", in: quota, cmd: []string{"iostat", "-d", "-k"}, asks: []ask{
 		{what: written, from: "/sys/block/*/stat", shows: host, pattern: `(?m)^DISK +(?:[\d.]+ +){5}(\d+)`, unit: byKB, remark: "not among the files that are served"},
 	}},
-	{name: "lscpu", pkg: "util-linux", in: quota, cmd: []string{"lscpu"}, asks: []ask{
-		{what: cpuCount, from: sysCPU, shows: container, pattern: `(?m)^CPU\(s\): +(\d+)`},
+	{name: "lscpu -p", pkg: "util-linux", in: quota, cmd: []string{"lscpu", "-p=CPU"}, asks: []ask{
+		{what: cpuCount, from: sysCPU, shows: container, pattern: `(?m)^\d+$`, count: true},
 	}},
-	{name: "lscpu", pkg: "util-linux", in: cpuset, cmd: []string{"lscpu"}, asks: []ask{
-		{what: cpuCount, from: sysCPU, shows: container, pattern: `(?m)^CPU\(s\): +(\d+)`},
+	{name: "lscpu", pkg: "util-linux", in: quota, cmd: []string{"lscpu"}, asks: []ask{
+		{what: cpuCount, from: sysCPU, shows: host, pattern: `(?m)^CPU\(s\): +(\d+)`, remark: "in all: lists on-line and off-line CPUs below"},
+	}},
+	{name: "lscpu -p", pkg: "util-linux", in: cpuset, cmd: []string{"lscpu", "-p=CPU"}, asks: []ask{
+		{what: cpuCount, from: sysCPU, shows: container, pattern: `(?m)^\d+$`, count: true},
 	}},
 	{name: "lsmem", pkg: "util-linux", in: quota, cmd: []string{"lsmem", "--bytes", "--summary=only"}, asks: []ask{
 		{what: memBlocks, from: "/sys/devices/system/memory", shows: host, pattern: `Total online memory: +(\d+)`, unit: byt, remark: "blocks of memory that can be plugged"},
@@ -149,7 +152,7 @@ var programs = []program{
 		{what: cpuCount, from: affinity, shows: host, pattern: `(\d+)`, remark: "a quota changes no affinity"},
 	}},
 	{name: "nproc --all", pkg: "coreutils", in: quota, cmd: []string{"nproc", "--all"}, asks: []ask{
-		{what: cpuCount, from: affinity, shows: host, pattern: `(\d+)`, remark: "reads " + sysCPU + "/possible, but takes the affinity for 1 and 2"},
+		{what: cpuCount, from: sysCPU + "/possible", shows: host, pattern: `(\d+)`, remark: "counts off-line CPUs, too"},
 	}},
 	{name: "nproc", pkg: "coreutils", in: cpuset, cmd: []string{"nproc"}, asks: []ask{
 		{what: cpuCount, from: affinity, shows: container, pattern: `(\d+)`},
@@ -158,7 +161,7 @@ var programs = []program{
 		{what: cpuCount, from: sysCPU + "/online", shows: container, pattern: `(\d+)`},
 	}},
 	{name: "getconf _NPROCESSORS_CONF", pkg: "libc-bin", in: quota, cmd: []string{"getconf", "_NPROCESSORS_CONF"}, asks: []ask{
-		{what: cpuCount, from: sysCPU + "/possible", shows: container, pattern: `(\d+)`},
+		{what: cpuCount, from: sysCPU + "/possible", shows: host, pattern: `(\d+)`, remark: "counts off-line CPUs, too"},
 	}},
 	{name: "getconf _NPROCESSORS_ONLN", pkg: "libc-bin", in: cpuset, cmd: []string{"getconf", "_NPROCESSORS_ONLN"}, asks: []ask{
 		{what: cpuCount, from: sysCPU + "/online", shows: container, pattern: `(\d+)`},

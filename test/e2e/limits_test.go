@@ -61,6 +61,9 @@ func TestCPUSet(t *testing.T) {
 	c := startLimited(ctx, t, rig.Limits{Memory: 256 * mib, CPUs: last})
 	sees(ctx, t, c, 256*mib, 1)
 	listed(ctx, t, c, 256*mib, 1)
+	if got := output(ctx, t, c, "cat", "/sys/devices/system/cpu/online"); got != last+"\n" {
+		t.Errorf("online CPUs: got %q, want CPU %s", got, last)
+	}
 }
 
 // TestTwo has two containers read at the same time, of which neither may ever

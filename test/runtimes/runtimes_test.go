@@ -31,7 +31,7 @@ cat /proc/meminfo
 grep -c ^processor /proc/cpuinfo
 grep ^cpu /proc/stat | wc -l
 cat /sys/devices/system/cpu/online
-ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l
+ls -d /sys/devices/system/cpu/cpu[0-9]*/topology | wc -l
 cat /proc/uptime
 cat /proc/self/mountinfo
 `
