@@ -46,58 +46,63 @@ func placeCPUs(blocks []cpuBlock) {
 	for i := range blocks {
 		b := &blocks[i]
 		b.pack, b.core = -1, -1
-		place, placed := b.place()
-		if !placed || b.cpu < 0 {
-			continue
+		if p := b.place(); p.pack >= 0 && b.cpu >= 0 {
+			b.core = number(cores, p)
+			p.core, p.apic = 0, 0
+			b.pack = number(packs, p)
 		}
-		b.core = number(cores, place)
-		place.core, place.apic = 0, 0
-		b.pack = number(packs, place)
 	}
 }
 
-// place finds where a block's CPU is, and the figures that are counted.
-func (b *cpuBlock) place() (p cpuPlace, placed bool) {
-	var figures [allProcessors + 1]int
+// place finds where a block's CPU is (pack -1: its lines don't say), and the figures
+// that are counted.
+func (b *cpuBlock) place() cpuPlace {
+	p := cpuPlace{pack: -1}
+	var counts [allProcessors + 1]int
 	at := 0
 	for line := range bytes.Lines(b.lines) {
 		key, value, _ := bytes.Cut(line, []byte(":"))
+		from := at + len(line) - len(bytes.TrimLeft(value, " \t"))
+		at += len(line)
+		var into *int
+		of := counted(-1)
+		switch string(bytes.TrimSpace(key)) {
+		case "physical id":
+			into = &p.pack
+		case "book id":
+			into = &p.book
+		case "drawer id":
+			into = &p.drawer
+		case "core id":
+			into = &p.core
+		case "apicid":
+			into = &p.apic
+		case "siblings":
+			of = packThreads
+		case "cpu cores":
+			of = packCores
+		case "# processors":
+			of = allProcessors
+		default:
+			continue
+		}
 		word := bytes.TrimSpace(value)
 		n, err := strconv.Atoi(string(word))
-		from := at + len(line) - len(bytes.TrimLeft(value, " \t"))
-		count := func(of counted) {
-			figures[of] = n
-			b.counts = append(b.counts, cpuCount{from, from + len(word), of})
-		}
-		at += len(line)
 		if err != nil {
 			continue
 		}
-		switch string(bytes.TrimSpace(key)) {
-		case "physical id":
-			p.pack, placed = n, true
-		case "book id":
-			p.book = n
-		case "drawer id":
-			p.drawer = n
-		case "core id":
-			p.core = n
-		case "apicid":
-			p.apic = n
-		case "siblings":
-			count(packThreads)
-		case "cpu cores":
-			count(packCores)
-		case "# processors":
-			count(allProcessors)
+		if into == nil {
+			into = &counts[of]
+			b.counts = append(b.counts, cpuCount{from, from + len(word), of})
 		}
+		*into = n
 	}
 	// A package of several dies can have each core id once per die. The threads of
 	// a core differ in the lowest bits of their APIC ids.
-	if c, t := figures[packCores], figures[packThreads]; c > 0 && t > 0 {
+	if c, t := counts[packCores], counts[packThreads]; c > 0 && t > 0 {
 		p.apic >>= bits.Len(uint((t - 1) / c))
 	}
-	return p, placed
+	return p
 }
 
 // countCPUs counts the shown threads and cores of each package. all reports
