@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,9 @@ type FS struct {
 	unified string            // directory of the cgroup2 mount, "" where there is none
 	v1      map[string]string // v1 controller name to the directory of its mount
 	v2      map[string]bool   // controllers that the cgroup2 root offers
+	// nsdelegate: cgroup namespaces are delegation boundaries (cgroup-v2.rst, "Model
+	// of Delegation").
+	nsdelegate bool
 
 	maxKept int64
 	kept    atomic.Int64 // descriptors open now
@@ -78,6 +82,7 @@ func (fs *FS) addMount(m *mountinfo.Info) {
 		if fs.unified == "" {
 			fs.unified = dir
 		}
+		fs.nsdelegate = slices.Contains(strings.Split(m.VFSOptions, ","), "nsdelegate")
 		return
 	}
 	for c := range strings.SplitSeq(m.VFSOptions, ",") {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // Pressures are the resources of which the kernel tells pressure
@@ -48,4 +51,29 @@ func (g *Group) Pressure(resource string, b []byte) ([]byte, error) {
 		return b, fmt.Errorf("no cgroup2 group: %w", os.ErrNotExist)
 	}
 	return f.read(b)
+}
+
+// TakesTriggers reports whether the kernel takes PSI triggers that a container's
+// init writes to a file of its group. From a cgroup namespace that begins at the
+// group it takes only what is delegated, where cgroup2 is mounted with nsdelegate
+// (cgroup_file_write in kernel/cgroup/cgroup.c).
+func (fs *FS) TakesTriggers(init int, file string) (bool, error) {
+	if !fs.nsdelegate {
+		return true, nil
+	}
+	delegated, err := os.ReadFile(filepath.Join(fs.root, "sys/kernel/cgroup/delegate"))
+	if err == nil && slices.Contains(strings.Fields(string(delegated)), filepath.Base(file)) {
+		return true, nil
+	}
+	own, err := os.Readlink(filepath.Join(fs.root, "proc/self/ns/cgroup"))
+	if err != nil {
+		return false, fmt.Errorf("find the daemon's cgroup namespace: %w", err)
+	}
+	theirs, err := os.Readlink(filepath.Join(fs.root, "proc", strconv.Itoa(init), "ns/cgroup"))
+	if isGone(err) {
+		return false, fmt.Errorf("process %d: %w", init, ErrGone)
+	} else if err != nil {
+		return false, fmt.Errorf("find the cgroup namespace of process %d: %w", init, err)
+	}
+	return own == theirs, nil
 }
