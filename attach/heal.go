@@ -2,6 +2,7 @@ package attach
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -59,7 +60,7 @@ func (h *healing) heal(p *process) error {
 		}
 		c := change{target: target, remove: onTop(on, h.ours.has)}
 		if from != "" {
-			c.mount = &Mount{Source: from, Target: target}
+			c.mount = &Mount{Source: from, Target: target, Writable: isWritable(top)}
 		}
 		todo = append(todo, c)
 	}
@@ -82,6 +83,11 @@ func (h *healing) heal(p *process) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isWritable reports whether a mount was made for writing.
+func isWritable(m *mountinfo.Info) bool {
+	return !slices.Contains(strings.Split(m.Options, ","), "ro")
 }
 
 // deleted is what the kernel puts after the root of a mount whose name it has

@@ -108,11 +108,14 @@ var given = map[string]string{
 	"/sys/devices/system/cpu": "/containers/c1/sys/devices/system/cpu",
 }
 
+// writable is the one of them that is mounted for writing.
+const writable = "/proc/uptime"
+
 func give(t *testing.T, pid int, dir string) {
 	t.Helper()
 	var mounts []Mount
 	for target, file := range given {
-		mounts = append(mounts, Mount{Source: dir + file, Target: target})
+		mounts = append(mounts, Mount{Source: dir + file, Target: target, Writable: target == writable})
 	}
 	if made, err := Ensure(pid, fusefs.Type, mounts); err != nil || made != len(given) {
 		t.Fatalf("%d mounts, %v", made, err)
@@ -188,6 +191,11 @@ func TestHeal(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		for file, options := range map[string]string{writable: " rw,", "/proc/meminfo": " ro,"} {
+			if mounts := readFile(t, procPath(pid, "mountinfo")); !strings.Contains(mounts, " "+file+options) {
+				t.Errorf("%s of %s is not mounted%s as before it was healed: %s", file, name, options, mounts)
+			}
 		}
 		for _, file := range []string{"/proc/meminfo", "/sys/devices/system/cpu/online"} {
 			if b, err := os.ReadFile(procPath(pid, "root"+file)); err != nil || len(b) == 0 {
