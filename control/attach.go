@@ -21,6 +21,8 @@ type Attacher struct {
 	Files      []view.File
 	Registry   *view.Registry
 	Log        *slog.Logger
+	// Triggers reports whether the file system takes PSI triggers.
+	Triggers bool
 
 	mu       sync.Mutex
 	detached map[string]bool // containers that shall not be given files unasked
@@ -171,10 +173,14 @@ func (a *Attacher) mounts(v *view.View, wanted func(*view.File) bool) (mounts []
 		m := attach.Mount{Target: "/" + f.Path, Source: filepath.Join(a.Mountpoint, view.ContainerPath(c.ID, f.Path))}
 		if f.Reach == view.AttachGroupFile {
 			m.Writable = true
-			if m.Source, err = v.GroupFile(f); errors.Is(err, os.ErrNotExist) {
+			own, triggers, err := v.GroupFile(f)
+			if errors.Is(err, os.ErrNotExist) {
 				continue
 			} else if err != nil {
 				return nil, err
+			}
+			if triggers || !a.Triggers {
+				m.Source = own
 			}
 		}
 		mounts = append(mounts, m)

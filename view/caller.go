@@ -103,18 +103,11 @@ func (c *callers) closeAll() {
 // AppendForCaller appends what callers of this view (Registry.CallerView) shall
 // see of a file: it, or the host's own file where no level has a limit.
 func (v *View) AppendForCaller(f *File, b []byte) ([]byte, error) {
-	// That a limit was removed may be noticed late: what has none shows the host's
-	// figures in the view, too. That one was set may not.
-	now := v.host.now()
-	if found := time.Duration(v.limitFound.Load()); found != 0 && now-found < hostAge {
-		return f.Append(v, b)
-	}
-	limited, err := v.limited()
+	limited, err := v.limitedRecently()
 	switch {
 	case err != nil:
 		return b, err
 	case limited:
-		v.limitFound.Store(int64(now))
 		return f.Append(v, b)
 	}
 	whole, err := v.host.read(f.host)
@@ -122,6 +115,21 @@ func (v *View) AppendForCaller(f *File, b []byte) ([]byte, error) {
 		return f.Append(v, b) // a host without that list of CPUs
 	}
 	return append(b, whole...), err
+}
+
+// limitedRecently reports whether some level has, or had a moment ago, a limit. That
+// a limit was removed may be noticed late: what has none shows the host's figures in
+// the view, too. That one was set may not.
+func (v *View) limitedRecently() (bool, error) {
+	now := v.host.now()
+	if found := time.Duration(v.limitFound.Load()); found != 0 && now-found < hostAge {
+		return true, nil
+	}
+	limited, err := v.limited()
+	if limited && err == nil {
+		v.limitFound.Store(int64(now))
+	}
+	return limited, err
 }
 
 // CallersGroup is a number that the views of callers in one group have in common,

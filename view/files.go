@@ -1,5 +1,11 @@
 package view
 
+import (
+	"errors"
+
+	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
+)
+
 // Reach says how a file gets into a container.
 type Reach int
 
@@ -10,9 +16,9 @@ const (
 	SpecMount Reach = iota
 	// Inside comes with the directory it is in.
 	Inside
-	// AttachGroupFile is the cgroup's own file, mounted once the container has
-	// a process: runc refuses it as a spec mount, and with it the kernel itself
-	// answers, so that PSI triggers (write and poll) work.
+	// AttachGroupFile is mounted once the container has a process, since runc
+	// refuses it as a spec mount: the cgroup's own file, so that the kernel itself
+	// answers, or ours where the kernel would take no PSI trigger on that.
 	AttachGroupFile
 )
 
@@ -31,10 +37,21 @@ type File struct {
 	groupFile func(v *View) (string, error)
 }
 
-// GroupFile is where the kernel has a file of Reach AttachGroupFile for this
-// container. The error is os.ErrNotExist where it has none (cgroup v1, or no
-// PSI), ErrGone for a container that ended or has no process yet.
-func (v *View) GroupFile(f *File) (string, error) { return f.groupFile(v) }
+// GroupFile returns where the kernel has a file of Reach AttachGroupFile for this
+// container, and reports whether it takes triggers there from the container's
+// processes. The error is os.ErrNotExist if the kernel has no such file (cgroup v1, or
+// no PSI), ErrGone for a container that ended or has no process yet.
+func (v *View) GroupFile(f *File) (name string, triggers bool, err error) {
+	name, err = f.groupFile(v)
+	if err != nil {
+		return "", false, err
+	}
+	triggers, err = v.fs.TakesTriggers(v.PID(), name)
+	if errors.Is(err, cgroup.ErrGone) {
+		err = ErrGone
+	}
+	return name, triggers, err
+}
 
 // Files is what is served, in the order of docs/views.md: the only place that
 // knows. Numbers in node ids are positions in it, so new files go to its end.

@@ -117,6 +117,16 @@ func (h *Host) has(f *File) bool {
 	return err == nil
 }
 
+// mode returns the permission bits of the host's own file, those in the table if it
+// can't be seen.
+func (h *Host) mode(f *File) uint32 {
+	st, err := os.Stat(filepath.Join(h.root, f.Path))
+	if err != nil {
+		return f.Mode
+	}
+	return uint32(st.Mode().Perm())
+}
+
 func bootTime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
 
 func bootFraction() time.Duration { return (clock(unix.CLOCK_REALTIME) - bootTime()) % time.Second }

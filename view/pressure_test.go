@@ -28,7 +28,7 @@ func TestPressure(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 		f := pressureFile("memory", hostPressureMemory)
-		file, err := v.GroupFile(&f)
+		file, err := f.groupFile(v)
 		if want == own && (err != nil || file != filepath.Join(c.Root, "sys/fs/cgroup", g.Path(), "memory.pressure")) {
 			t.Errorf("%s: the group's file is %q, %v", name, file, err)
 		}

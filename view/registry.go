@@ -255,6 +255,15 @@ func (r *Registry) removeLocked(v *View) {
 // HostHas says that this kernel has a file of its own by that path.
 func (r *Registry) HostHas(f *File) bool { return r.host.has(f) }
 
+// Mode returns a file's permission bits: those of the host's own for one that
+// triggers are written to.
+func (r *Registry) Mode(f *File) uint32 {
+	if !f.Triggers() {
+		return f.Mode
+	}
+	return r.host.mode(f)
+}
+
 // Get finds a view by its container's id, nil for an unknown one.
 func (r *Registry) Get(id string) *View {
 	r.mu.Lock()
