@@ -37,6 +37,7 @@ type FileSystem struct {
 	callers  callers
 	sizes    sizes
 	open     *snapshots // set before anything is served
+	triggers *triggers  // likewise; nil if the kernel forwards no polls
 	handle   atomic.Uint64
 	scratch  sync.Pool // of *[]byte, for rendering
 }
@@ -48,7 +49,7 @@ func New(registry *view.Registry, log *slog.Logger, serves func(path string) boo
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		registry:      registry,
 		log:           log,
-		tree:          newTree(view.Files, func(f *view.File) bool { return serves(f.Path) && registry.HostHas(f) }),
+		tree:          newTree(view.Files, func(f *view.File) bool { return serves(f.Path) && registry.HostHas(f) }, registry.Mode),
 		scratch:       sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }},
 	}
 }
@@ -101,8 +102,10 @@ func (fs *FileSystem) mode(number uint64) uint32 {
 	switch {
 	case number == containersNumber:
 		return unix.S_IFDIR | 0o700
+	case e != nil && e.file != nil && fs.triggers == nil:
+		return unix.S_IFREG | e.mode&^0o222
 	case e != nil && e.file != nil:
-		return unix.S_IFREG | e.file.Mode
+		return unix.S_IFREG | e.mode
 	}
 	return unix.S_IFDIR | 0o555
 }
@@ -244,10 +247,17 @@ func (fs *FileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 		return status
 	case !n.file():
 		return fuse.Status(unix.EISDIR)
-	case in.Flags&unix.O_ACCMODE != unix.O_RDONLY:
-		return fuse.EACCES
 	}
 	out.Fh = fs.handle.Add(1)
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
+		privileged, err := fs.mayTrigger(&n, in.Pid)
+		if err != nil {
+			return errno(err)
+		}
+		if privileged {
+			out.Fh |= privilegedHandle
+		}
+	}
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
 	return fuse.OK
 }
@@ -265,6 +275,9 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	n, status := fs.node(in.NodeId)
 	if status.Ok() && !n.file() {
 		status = fuse.Status(unix.EISDIR)
+	}
+	if fs.takesTriggers(&n) {
+		in.Offset = fs.triggers.position(in.Fh, in.Offset)
 	}
 	snap, again := fs.open.get(in.Fh, in.Unique)
 	if snap != nil && (in.Offset > 0 || again || !status.Ok()) {
@@ -299,7 +312,12 @@ func (fs *FileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 }
 
 // Release forgets a handle.
-func (fs *FileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { fs.open.drop(in.Fh) }
+func (fs *FileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	fs.open.drop(in.Fh)
+	if fs.triggers != nil {
+		fs.triggers.drop(in.Fh)
+	}
+}
 
 // Readlink tells a symbolic link's target.
 func (fs *FileSystem) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
@@ -359,11 +377,6 @@ func (fs *FileSystem) list(id uint64, n *node, pid uint32) ([]fuse.DirEntry, err
 		return all, nil
 	}
 	return fs.listCPU(all, n, viewNumber, pid)
-}
-
-// SetAttr refuses: the files are the kernel's and ours to make.
-func (fs *FileSystem) SetAttr(<-chan struct{}, *fuse.SetAttrIn, *fuse.AttrOut) fuse.Status {
-	return fuse.EPERM
 }
 
 // Ioctl knows no request, as procfs.

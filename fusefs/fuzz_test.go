@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
@@ -50,6 +51,12 @@ func requestOf(op uint32, node uint64, body ...byte) []byte {
 // FuzzRequest: whatever is asked, the answer is well-formed, and nothing breaks.
 func FuzzRequest(f *testing.F) {
 	c := fixture.Load(f, "../cgroup/testdata/v2-limited.txtar")
+	if err := os.MkdirAll(filepath.Join(c.Root, "proc/pressure"), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Root, "proc/pressure/cpu"), nil, 0o666); err != nil {
+		f.Fatal(err)
+	}
 	groups, err := cgroup.Open(c.Root)
 	if err != nil {
 		f.Fatal(err)
@@ -65,10 +72,10 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { shared.Close() }) //nolint:errcheck // memory of a test
-	server := fusefs.New(registry, log, everything).Protocol(shared)
+	reply := fusefs.New(registry, log, everything).Protocol(shared)
 	handle := func(in []byte) []byte {
 		out := make([]byte, 32*os.Getpagesize()+4096)
-		return out[:fusefs.Reply(server, in, out)]
+		return out[:reply(in, out)]
 	}
 	// struct fuse_init_in: 7.45, readahead, all flags.
 	init := requestOf(opInit, 0, 7, 0, 0, 0, 45, 0, 0, 0, 0, 0, 2, 0, 0xfb, 0xff, 0xff, 0xff)
@@ -105,6 +112,28 @@ func FuzzRequest(f *testing.F) {
 		}
 		if code != 0 && len(out) != outHeaderSize {
 			t.Errorf("operation %d: %d bytes beside error %d", op, len(out)-outHeaderSize, code)
+		}
+	})
+}
+
+// FuzzTriggerRecord: what a process finds in the record of a trigger is what one before
+// has written, and whatever else is there does no harm.
+func FuzzTriggerRecord(f *testing.F) {
+	shared, err := fusefs.NewShared()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { shared.Close() }) //nolint:errcheck // memory of a test
+	f.Add("/sys/fs/cgroup/a/cpu.pressure", []byte("some 1000 2000000\x00"), uint16(0), []byte(nil))
+	f.Add("", []byte(nil), uint16(72), []byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, file string, text []byte, at uint16, garbage []byte) {
+		const maxFile, maxText = 4096 - 112, view.MaxTrigger
+		gotFile, gotText := shared.KeepTrigger(file, text, at, garbage)
+		if len(garbage) == 0 && (gotFile != file[:min(len(file), maxFile)] || string(gotText) != string(text[:min(len(text), maxText)])) {
+			t.Errorf("got %q, %q, want %q, %q", gotFile, gotText, file, text)
+		}
+		if len(gotFile) > maxFile || len(gotText) > maxText {
+			t.Errorf("got %q, %q", gotFile, gotText)
 		}
 	})
 }

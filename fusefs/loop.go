@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxWrite is the most the kernel accepts; we accept no writes at all.
+	// maxWrite is the least that the kernel takes for a bound; a PSI trigger is short.
 	maxWrite = 4096
 	// maxRead is the kernel's own bound without FUSE_MAX_PAGES: 32 pages of
 	// 4 KiB; larger pages give larger reads.
@@ -37,6 +37,7 @@ const (
 type loop struct {
 	fd     int
 	server *fuse.ProtocolServer
+	poll   func(*pollIn) (events uint32) // nil: the kernel is told that there is none
 	shared *Shared
 	slots  chan int // of shared memory, not in use
 	queue  *queue
@@ -214,7 +215,9 @@ const (
 	opGetattr = 3
 	opOpen    = 14
 	opRead    = 15
+	opWrite   = 16
 	opInit    = 26
+	opPoll    = 40
 )
 
 // waits says that a request takes its turn: content has to be made for it, or
@@ -223,9 +226,9 @@ const (
 // a file to be closed.
 func (l *loop) waits(in []byte) bool {
 	switch (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode {
-	case opGetattr, opRead:
+	case opGetattr, opRead, opWrite:
 		return true
-	case opLookup, opOpen:
+	case opLookup, opOpen, opPoll:
 		return l.queue.waiting() > 0
 	}
 	return false
@@ -235,7 +238,7 @@ func (l *loop) answer(in, out []byte) {
 	if (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode == opInit {
 		l.shared.keepInit(in)
 	}
-	if n := reply(l.server, in, out); n > 0 {
+	if n := l.reply(in, out); n > 0 {
 		// ENOENT: the reader was killed meanwhile. Other errors leave the
 		// request to the kernel, which ends it with the connection.
 		unix.Write(l.fd, out[:n]) //nolint:errcheck // nobody is left to tell
@@ -245,7 +248,7 @@ func (l *loop) answer(in, out []byte) {
 
 // reply makes the answer to a request, 0 bytes for one that wants none. Whatever
 // goes wrong is an answer, too: who is not answered waits for ever.
-func reply(server *fuse.ProtocolServer, in, out []byte) (n int) {
+func (l *loop) reply(in, out []byte) (n int) {
 	failed := func(status fuse.Status) int {
 		h := (*fuse.OutHeader)(unsafe.Pointer(&out[0]))
 		*h = fuse.OutHeader{Length: uint32(unsafe.Sizeof(*h)), Status: -int32(status), Unique: (*fuse.InHeader)(unsafe.Pointer(&in[0])).Unique}
@@ -256,7 +259,10 @@ func reply(server *fuse.ProtocolServer, in, out []byte) (n int) {
 			n = failed(fuse.EIO)
 		}
 	}()
-	n, status := server.HandleRequest([][]byte{in}, [][]byte{out})
+	if l.poll != nil && (*fuse.InHeader)(unsafe.Pointer(&in[0])).Opcode == opPoll {
+		return replyToPoll(l.poll, in, out)
+	}
+	n, status := l.server.HandleRequest([][]byte{in}, [][]byte{out})
 	if !status.Ok() {
 		return failed(status)
 	}

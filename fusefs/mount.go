@@ -33,9 +33,10 @@ const Type = "fuse." + fsName
 
 // Conn is a mounted file system.
 type Conn struct {
-	dir  string
-	loop *loop
-	fd   int
+	dir      string
+	loop     *loop
+	fd       int
+	triggers *triggers // nil if the kernel forwards no polls
 }
 
 // TakeOver goes on where another process was killed or ended: with its
@@ -110,8 +111,19 @@ func (fs *FileSystem) connect(dir string, device int, shared *Shared) *Conn {
 			return fuse.EIO
 		},
 	})
-	return &Conn{dir: dir, loop: newLoop(device, server, shared, &fs.callers), fd: device}
+	c := &Conn{dir: dir, loop: newLoop(device, server, shared, &fs.callers), fd: device}
+	if shared.head().polls != 0 {
+		t, err := newTriggers(shared, fs.log, notifier(device))
+		if err != nil {
+			fs.log.Error("the files take no PSI triggers", "error", err)
+		}
+		fs.triggers, c.triggers, c.loop.poll = t, t, fs.poll
+	}
+	return c
 }
+
+// TakesTriggers reports whether PSI triggers can be written to the files of pressure.
+func (c *Conn) TakesTriggers() bool { return c.triggers != nil }
 
 // Device is the descriptor of /dev/fuse: who keeps a copy keeps the connection.
 func (c *Conn) Device() int { return c.fd }
@@ -129,6 +141,10 @@ func (w slogWriter) Write(p []byte) (int, error) {
 // Serve answers requests until the file system is unmounted everywhere, also
 // from the containers that have it.
 func (c *Conn) Serve() error {
+	if c.triggers != nil {
+		c.triggers.start()
+		defer c.triggers.end()
+	}
 	err := c.loop.run()
 	unix.Close(c.fd) //nolint:errcheck // the connection has ended
 	if errors.Is(err, errUnmounted) {

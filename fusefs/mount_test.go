@@ -108,6 +108,7 @@ func serve(t *testing.T, m *mounted, log *slog.Logger) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shared.NoPolls() // see noPoll
 	conn, err := fusefs.New(m.registry, log, everything).Mount(m.dir, shared)
 	if err != nil {
 		t.Fatal(err)

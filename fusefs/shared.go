@@ -3,6 +3,8 @@ package fusefs
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -20,17 +22,18 @@ import (
 //	snapshots  what open files have been shown, so that a file read in pieces
 //	           stays one text
 //	texts      how long a text was that is not kept any more, and more
+//	triggers   PSI triggers of open files, which the next process writes again
 //
-// Version 1 had no texts and ended with the snapshots. Such memory is made longer
-// where it is. A program that knows version 1 alone refuses what has become
-// version 2, and mounts anew.
+// Version 1 ended with the snapshots, version 2 with the texts. Such memory is made
+// longer where it is. A program that does not know the present version refuses it, and
+// mounts again.
 type Shared struct {
 	file int
 	mem  []byte
 }
 
 const (
-	sharedVersion = 2
+	sharedVersion = 3
 	headSize      = 4096
 	// maxWorkers bounds how many requests may be stuck at a time.
 	maxWorkers = 64
@@ -53,10 +56,18 @@ const (
 	keptTextSize = 24
 	textsAt      = snapshotsAt + sharedSnapshots*sharedSnapshotSize
 
-	sharedSize = textsAt + keptTexts*keptTextSize
+	// A trigger's record takes a page, of which the path of a cgroup may need most.
+	sharedTriggers    = 4096
+	sharedTriggerSize = 4096
+	triggersAt        = textsAt + keptTexts*keptTextSize
+
+	sharedSize = triggersAt + sharedTriggers*sharedTriggerSize
 	// maxInit is more than a struct fuse_init_in and its header.
 	maxInit = 256
 )
+
+// sharedSizes are those of the memory, by its version.
+var sharedSizes = map[uint32]int64{1: textsAt, 2: triggersAt, sharedVersion: sharedSize}
 
 // sharedHead begins the memory. Another layout is another version.
 type sharedHead struct {
@@ -65,6 +76,9 @@ type sharedHead struct {
 	generation                                   uint32 // counts the processes that served
 	initSize                                     atomic.Uint32
 	init                                         [maxInit]byte
+	// polls: every poll on this connection was answered. Once one was not (ENOSYS),
+	// as by programs of version 2, the kernel forwards none any more.
+	polls uint32
 }
 
 func newHead() sharedHead {
@@ -91,7 +105,7 @@ func NewShared() (*Shared, error) {
 	}
 	h := newHead()
 	copy(s.mem, unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h)))
-	s.head().generation = 1
+	s.head().generation, s.head().polls = 1, 1
 	return s, nil
 }
 
@@ -113,20 +127,23 @@ func OpenShared(fd int) (*Shared, error) {
 	switch {
 	case got.magic != want.magic:
 		return nil, errors.New("take over shared memory: what was kept is not such memory")
-	case got.version != 1 && got.version != want.version:
+	case sharedSizes[got.version] == 0:
 		return nil, fmt.Errorf("take over shared memory: its layout is version %d, this program knows %d", got.version, want.version)
 	case got.slots != want.slots, got.slotSize != want.slotSize, got.snapshots != want.snapshots, got.snapEnd != want.snapEnd,
-		st.Size != sharedSize && (got.version != 1 || st.Size != textsAt),
+		st.Size < sharedSizes[got.version] || !slices.Contains(slices.Collect(maps.Values(sharedSizes)), st.Size),
 		got.initSize.Load() > maxInit:
 		return nil, errors.New("take over shared memory: its layout is not what its version says")
 	}
-	// Who is killed between the two leaves version 1 with room at its end.
+	// A process that is killed between the two leaves an older version with room at its end.
 	if err := unix.Ftruncate(fd, sharedSize); err != nil {
 		return nil, fmt.Errorf("take over shared memory: make it longer: %w", err)
 	}
 	s := &Shared{file: fd}
 	if err := s.attach(); err != nil {
 		return nil, fmt.Errorf("take over shared memory: %w", err)
+	}
+	if s.head().version < 3 {
+		s.head().polls = 0
 	}
 	s.head().version = sharedVersion
 	s.head().generation++

@@ -101,11 +101,11 @@ func TestAnsweredTwice(t *testing.T) {
 // protocol has a file system answer requests without a device, once it was told
 // what it is to speak.
 func protocol(fs *fusefs.FileSystem, shared *fusefs.Shared) (send func(in []byte) []byte) {
-	server := fs.Protocol(shared)
+	reply := fs.Protocol(shared)
 	send = func(in []byte) []byte {
 		binary.NativeEndian.PutUint32(in, uint32(len(in)))
 		out := make([]byte, 1<<16)
-		return out[:fusefs.Reply(server, in, out)]
+		return out[:reply(in, out)]
 	}
 	init := requestOf(opInit, 0, make([]byte, 64)...)
 	binary.NativeEndian.PutUint32(init[inHeaderSize:], 7)

@@ -2,6 +2,7 @@ package fusefs_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,11 @@ import (
 const keptDevice, keptMemory = "device", "memory"
 
 // serverOf makes the test binary a server that can be killed: of the machine in
-// that folder.
-const serverOf = "LXCFS_NRI_TEST_SERVER_OF"
+// that folder. container is the one that it serves, as JSON.
+const (
+	serverOf  = "LXCFS_NRI_TEST_SERVER_OF"
+	container = "LXCFS_NRI_TEST_CONTAINER"
+)
 
 func TestMain(m *testing.M) {
 	if root := os.Getenv(serverOf); root != "" {
@@ -44,7 +48,13 @@ func beServer(root, mountpoint string) error {
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	registry := view.NewRegistry(view.NewHost(root), groups, log, view.Options{})
-	if _, err := registry.Add(view.Container{ID: "c1", CgroupsPath: "/ctr", PID: 77}); err != nil {
+	c1 := view.Container{ID: "c1", CgroupsPath: "/ctr", PID: 77}
+	if said := os.Getenv(container); said != "" {
+		if err := json.Unmarshal([]byte(said), &c1); err != nil {
+			return err
+		}
+	}
+	if _, err := registry.Add(c1); err != nil {
 		return err
 	}
 	fds, err := fdstore.Received()
@@ -309,6 +319,10 @@ func TestTakeOverOfVersion1(t *testing.T) {
 	s.start(t)
 	if n, err := unix.Pread(fd, b, 20); err != nil || string(b[:n]) != whole[20:] {
 		t.Errorf("the text goes on with %q, %v", b[:max(0, n)], err)
+	}
+	// That program has not answered polls: the kernel may forward none any more.
+	if _, err := unix.Open(s.path(pressureCPU), unix.O_RDWR|unix.O_CLOEXEC, 0); !errors.Is(err, unix.EACCES) {
+		t.Errorf("open a file for PSI triggers: %v", err)
 	}
 	s.manyEnds(t)
 }

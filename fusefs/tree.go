@@ -32,6 +32,7 @@ func splitNode(id uint64) (viewNumber uint32, number uint64) {
 type entry struct {
 	name     string
 	file     *view.File // nil for a directory
+	mode     uint32     // of a file
 	children []uint64   // in the order of view.Files
 	cpuDir   bool       // holds more: the host's entries
 }
@@ -40,7 +41,7 @@ type entry struct {
 type tree map[uint64]*entry
 
 // newTree lays out the files that are served.
-func newTree(files []view.File, serves func(*view.File) bool) tree {
+func newTree(files []view.File, serves func(*view.File) bool, mode func(*view.File) uint32) tree {
 	t := tree{rootNumber: {}}
 	dirs := map[string]uint64{".": rootNumber}
 	nextDir := uint64(firstDir)
@@ -64,7 +65,7 @@ func newTree(files []view.File, serves func(*view.File) bool) tree {
 			at = n
 		}
 		if served && f.Append != nil {
-			t.add(firstFile+uint64(i), at, &entry{name: path.Base(f.Path), file: f})
+			t.add(firstFile+uint64(i), at, &entry{name: path.Base(f.Path), file: f, mode: mode(f)})
 		}
 	}
 	return t

@@ -58,7 +58,7 @@ func mountTree(mountpoint string, pid int, at place, deadline time.Time) (made i
 		var all []attach.Mount
 		for i := range view.Files {
 			f := &view.Files[i]
-			m := attach.Mount{Source: filepath.Join(mountpoint, f.Path), Target: "/" + f.Path}
+			m := attach.Mount{Source: filepath.Join(mountpoint, f.Path), Target: "/" + f.Path, Writable: f.Triggers()}
 			if f.Reach != view.Inside && exists(m.Source) && exists(theirs+m.Target) {
 				all = append(all, m)
 			}

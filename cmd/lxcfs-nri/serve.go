@@ -190,6 +190,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	attacher.Triggers = conn.TakesTriggers()
 	links.open(cfg.Mountpoint, attacher.Files)
 	warnNested(log)
 	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket,
