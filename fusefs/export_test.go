@@ -16,7 +16,7 @@ func (s *Shared) KeepTrigger(file string, text []byte, at uint16, garbage []byte
 	if len(garbage) > 0 {
 		copy(s.mem[triggersAt+int(at)%sharedTriggerSize:triggersAt+sharedTriggerSize], garbage)
 	}
-	w := r.written()
+	w := r.written(1)
 	return w.file, w.text
 }
 

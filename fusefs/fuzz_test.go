@@ -125,9 +125,9 @@ func FuzzTriggerRecord(f *testing.F) {
 	}
 	f.Cleanup(func() { shared.Close() }) //nolint:errcheck // memory of a test
 	f.Add("/sys/fs/cgroup/a/cpu.pressure", []byte("some 1000 2000000\x00"), uint16(0), []byte(nil))
-	f.Add("", []byte(nil), uint16(72), []byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Add("", []byte(nil), uint16(64), []byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, file string, text []byte, at uint16, garbage []byte) {
-		const maxFile, maxText = 4096 - 112, view.MaxTrigger
+		const maxFile, maxText = 4096 - 104, view.MaxTrigger
 		gotFile, gotText := shared.KeepTrigger(file, text, at, garbage)
 		if len(garbage) == 0 && (gotFile != file[:min(len(file), maxFile)] || string(gotText) != string(text[:min(len(text), maxText)])) {
 			t.Errorf("got %q, %q, want %q, %q", gotFile, gotText, file, text)

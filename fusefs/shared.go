@@ -56,10 +56,12 @@ const (
 	keptTextSize = 24
 	textsAt      = snapshotsAt + sharedSnapshots*sharedSnapshotSize
 
-	// A trigger's record takes a page, of which the path of a cgroup may need most.
+	// Handles of triggers are apart from their records, of which each takes a page: the
+	// path of a cgroup may need most of it. A page that nobody has touched is not there.
 	sharedTriggers    = 4096
 	sharedTriggerSize = 4096
-	triggersAt        = textsAt + keptTexts*keptTextSize
+	triggerHandlesAt  = textsAt + keptTexts*keptTextSize
+	triggersAt        = triggerHandlesAt + sharedTriggers*8
 
 	sharedSize = triggersAt + sharedTriggers*sharedTriggerSize
 	// maxInit is more than a struct fuse_init_in and its header.
@@ -67,7 +69,7 @@ const (
 )
 
 // sharedSizes are those of the memory, by its version.
-var sharedSizes = map[uint32]int64{1: textsAt, 2: triggersAt, sharedVersion: sharedSize}
+var sharedSizes = map[uint32]int64{1: textsAt, 2: triggerHandlesAt, sharedVersion: sharedSize}
 
 // sharedHead begins the memory. Another layout is another version.
 type sharedHead struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -47,10 +48,10 @@ type triggers struct {
 // trigger is that of one open file.
 type trigger struct {
 	*sharedTrigger
-	n  int // of the record
-	fd int // the kernel's file, -1 until the trigger is written to it
-	// owner stands here too, since the record holds nothing until then.
-	owner whose
+	handle *atomic.Uint64 // of the record, 0 until the trigger is written
+	n      int            // of the record
+	fd     int            // the kernel's file, -1 until the trigger is written to it
+	owner  whose
 }
 
 // triggerWrite is a request to write a trigger.
@@ -78,19 +79,27 @@ func newTriggers(shared *Shared, log *slog.Logger, notify func(kh uint64)) (*tri
 		shared: shared, log: log, notify: notify, waiter: w, most: maxAllTriggers(),
 		byHandle: map[uint64]*trigger{}, counts: map[whose]int{},
 	}
+	handles := shared.triggerHandles()
 	for n := sharedTriggers - 1; n >= 0; n-- {
-		r := shared.trigger(n)
-		handle := r.handle.Load()
+		handle := handles[n].Load()
 		if handle == 0 || t.byHandle[handle] != nil {
-			r.handle.Store(0)
+			handles[n].Store(0)
 			t.free = append(t.free, n)
 			continue
 		}
-		t.byHandle[handle] = &trigger{r, n, -1, r.owner}
-		t.counts[r.owner]++
-		t.earlier = append(t.earlier, r.written())
+		r := shared.trigger(n)
+		t.addLocked(handle, n, r.owner)
+		t.earlier = append(t.earlier, r.written(handle))
 	}
 	return t, nil
+}
+
+// addLocked adds a trigger with that record.
+func (t *triggers) addLocked(handle uint64, n int, owner whose) *trigger {
+	tr := &trigger{t.shared.trigger(n), &t.shared.triggerHandles()[n], n, -1, owner}
+	t.byHandle[handle] = tr
+	t.counts[owner]++
+	return tr
 }
 
 // maxAllTriggers leaves most descriptors to everything else.
@@ -113,6 +122,7 @@ func (t *triggers) write(w *triggerWrite) error {
 	defer t.mu.Unlock()
 	if err == nil {
 		tr.set(w)
+		tr.handle.Store(w.handle)
 		err = t.watchLocked(tr, w.handle, fd)
 	}
 	if err != nil {
@@ -144,10 +154,7 @@ func (t *triggers) reserve(w *triggerWrite) (*trigger, error) {
 	}
 	n := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
-	tr := &trigger{t.shared.trigger(n), n, -1, w.owner}
-	t.byHandle[w.handle] = tr
-	t.counts[w.owner]++
-	return tr, nil
+	return t.addLocked(w.handle, n, w.owner), nil
 }
 
 // watchLocked has the events of a trigger waited for. If that fails it is closed.
