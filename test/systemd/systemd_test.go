@@ -55,8 +55,8 @@ func (n *node) confined(t *testing.T) {
 grep -E '^(Cap(Bnd|Eff|Amb)|NoNewPrivs|Seccomp):' /proc/$p/status | tr '\t\n' '  '
 cat /proc/$p/oom_score_adj
 [ "$(readlink /proc/$p/ns/mnt)" = "$(readlink /proc/1/ns/mnt)" ] && echo host`)
-	// CAP_DAC_READ_SEARCH, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
-	const caps = 1<<2 | 1<<18 | 1<<19 | 1<<21
+	// CAP_DAC_READ_SEARCH, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_RESOURCE.
+	const caps = 1<<2 | 1<<18 | 1<<19 | 1<<21 | 1<<24
 	want := fmt.Sprintf("CapEff: %016x CapBnd: %016[1]x CapAmb: %016x NoNewPrivs: 1 Seccomp: 2 -999\nhost", caps, 0)
 	if out != want {
 		t.Errorf("got %q, want %q", out, want)
