@@ -1,65 +1,237 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
-// TestPressure: the files are the cgroup's own, so that triggers (write and
-// poll, Documentation/accounting/psi.rst) work from inside. A container without
-// a cgroup2 group of its own keeps the kernel's.
+// probe is the test binary in a container (probe_test.go).
+const probe = "/probe"
+
+// startProbed starts a container with the probe in it, in a pod of its own.
+func startProbed(ctx context.Context, t *testing.T, o rig.PodOptions) *rig.Container {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(ctx, t, runPod(ctx, t, o), rig.ContainerOptions{Limits: half, Mounts: map[string]string{probe: exe}})
+}
+
+// TestPressure: a container has its own pressure, and PSI triggers
+// (Documentation/accounting/psi.rst) work from inside. One without a cgroup2 group of
+// its own keeps the kernel's file.
 func TestPressure(t *testing.T) {
 	ctx := begin(t)
-	c := startLimited(ctx, t, half)
+	supervise(ctx, t)
+	c := startProbed(ctx, t, rig.PodOptions{})
 	pid, err := c.Pid(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	on := ""
-	for line := range strings.Lines(output(ctx, t, c, "cat", "/proc/self/mountinfo")) {
-		if f := strings.Fields(line); f[4] == "/proc/pressure/cpu" {
-			on = line
-		}
-	}
-	if own := ownPressure(t, pid); !own {
+	on := pressureMount(ctx, t, c)
+	switch {
+	case !ownPressure(t, pid):
 		if on != "" {
 			t.Errorf("mounted: %s", on)
 		}
 		return
+	case refusesTriggers(t, pid):
+		if !strings.Contains(on, " - fuse.lxcfs-nri ") || !strings.Contains(on, "/containers/"+c.ID+"/proc/pressure/cpu /proc/pressure/cpu rw,") {
+			t.Fatalf("a container in a cgroup namespace of its own has on /proc/pressure/cpu: %q", on)
+		}
+		asTheKernels(ctx, t, c)
+		hostsNamespace(ctx, t)
+	default:
+		groupsOwn(t, on)
 	}
-	if !strings.Contains(on, " - cgroup2 ") || !strings.Contains(on, "/cpu.pressure /proc/pressure/cpu ") {
+	t.Run("events", func(t *testing.T) { events(ctx, t, c, func() {}) })
+	t.Run("events over kills", func(t *testing.T) {
+		events(ctx, t, c, func() {
+			for range 3 {
+				time.Sleep(3 * time.Second)
+				kill(ctx, t)
+			}
+		})
+	})
+	if got := output(ctx, t, c, "cat", "/proc/pressure/cpu"); !strings.HasPrefix(got, "some avg10=") || strings.Contains(got, "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n") {
+		t.Errorf("the container's own pressure: %q", got)
+	}
+}
+
+// groupsOwn checks that a mount on /proc/pressure/cpu is of the group's own file.
+func groupsOwn(t *testing.T, on string) {
+	t.Helper()
+	if !strings.Contains(on, " - cgroup2 ") || !strings.Contains(on, "/cpu.pressure /proc/pressure/cpu rw,") {
 		t.Fatalf("mounted on /proc/pressure/cpu: %q", on)
 	}
-	// Opened where the container has it.
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root/proc/pressure/cpu", pid), unix.O_RDWR|unix.O_CLOEXEC, 0)
+}
+
+// asTheKernels compares the file with the kernel's own, in containers with and without
+// a user namespace.
+func asTheKernels(ctx context.Context, t *testing.T, c *rig.Container) {
+	t.Helper()
+	t.Run("writes", func(t *testing.T) {
+		behavesAs(ctx, t, c, startProbed(ctx, t, rig.PodOptions{Annotations: off}))
+	})
+	t.Run("writes in a user namespace", func(t *testing.T) {
+		behavesAs(ctx, t, startProbed(ctx, t, rig.PodOptions{Userns: true}), startProbed(ctx, t, rig.PodOptions{Userns: true, Annotations: off}))
+	})
+}
+
+// hostsNamespace checks a container in the host's cgroup namespace: it needs no other
+// file than the group's own.
+func hostsNamespace(ctx context.Context, t *testing.T) {
+	t.Helper()
+	t.Run("the host's cgroup namespace", func(t *testing.T) {
+		c := startProbed(ctx, t, rig.PodOptions{Privileged: true})
+		groupsOwn(t, pressureMount(ctx, t, c))
+		events(ctx, t, c, func() {})
+	})
+}
+
+// refusesTriggers reports whether the kernel takes no triggers from a process on its
+// own group's file.
+func refusesTriggers(t *testing.T, pid int) bool {
+	t.Helper()
+	own, err := os.Readlink("/proc/self/ns/cgroup")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // the trigger goes with it
-	// Who lacks CAP_SYS_RESOURCE, as containers do, may watch windows of 2 s only.
-	if _, err := unix.Write(fd, []byte("some 50000 2000000\x00")); err != nil {
-		t.Fatalf("set a trigger: %v", err)
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
 	}
-	output(ctx, t, c, "sh", "-c", "for i in 1 2 3; do (i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done) & done; wait")
-	for {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
-		n, err := unix.Poll(p, 10_000)
-		if errors.Is(err, unix.EINTR) {
-			continue
+	return own != theirs && strings.Contains(readHost(t, "/proc/self/mountinfo"), "nsdelegate")
+}
+
+// off has a container left alone.
+var off = map[string]string{"lxcfs.nri.io/inject": "false"}
+
+// pressureMount is the line of a container's mount table for /proc/pressure/cpu, "" for none.
+func pressureMount(ctx context.Context, t *testing.T, c *rig.Container) (line string) {
+	t.Helper()
+	for l := range strings.Lines(output(ctx, t, c, "cat", "/proc/self/mountinfo")) {
+		if f := strings.Fields(l); f[4] == "/proc/pressure/cpu" {
+			line = l
 		}
-		if n != 1 || err != nil || p[0].Revents != unix.POLLPRI {
-			t.Errorf("three tasks under a quota of half a CPU trigger nothing: %d, %v, %+v", n, err, p)
-		}
-		break
 	}
-	if got := output(ctx, t, c, "cat", "/proc/pressure/cpu"); !strings.HasPrefix(got, "some avg10=") || strings.Contains(got, "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n") {
-		t.Errorf("the container's own pressure: %q", got)
+	return line
+}
+
+// behavesAs compares what programs see that write to the file of pressure, with one of
+// the kernel's.
+func behavesAs(ctx context.Context, t *testing.T, c, kernels *rig.Container) {
+	t.Helper()
+	if on := pressureMount(ctx, t, kernels); on != "" {
+		t.Fatalf("the container to compare with has %q", on)
+	}
+	got := strings.Split(output(ctx, t, c, probe, probeWrites), "\n")
+	want := strings.Split(output(ctx, t, kernels, probe, probeWrites), "\n")
+	t.Logf("the kernel's own file:\n%s", strings.Join(want, "\n"))
+	if len(got) != len(want) || len(want) < 20 {
+		t.Fatalf("%d lines, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("got  %s\nwant %s", got[i], want[i])
+		}
+	}
+}
+
+// events has a container press for CPU time, and checks that a program in it is told so
+// all the while, whatever is done meanwhile.
+func events(ctx context.Context, t *testing.T, c *rig.Container, meanwhile func()) {
+	t.Helper()
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := c.Exec(ctx, probe, probeLoad, "28000")
+		loaded <- err
+	}()
+	told := make(chan string, 1)
+	go func() {
+		out, err := c.Exec(ctx, probe, probeEvents, "24000")
+		if err != nil {
+			out = err.Error()
+		}
+		told <- out
+	}()
+	meanwhile()
+	out := <-told
+	if err := <-loaded; err != nil {
+		t.Error(err)
+	}
+	t.Logf("after ms, events: %s", out)
+	// Events come every 2 or 4 s; a window that is begun again, and a start of the
+	// daemon, can cost as much again.
+	last, n := 0, 0
+	for _, f := range strings.Fields(out) {
+		ms, revents, _ := strings.Cut(f, ":")
+		at, err := strconv.Atoi(ms)
+		if err != nil || revents != "2" {
+			t.Fatalf("told %s", out)
+		}
+		if limit := rig.Limit(8 * time.Second); time.Duration(at-last)*time.Millisecond > limit {
+			t.Errorf("nothing from %d to %d ms", last, at)
+		}
+		last, n = at, n+1
+	}
+	if n < 4 {
+		t.Errorf("%d events", n)
+	}
+}
+
+// supervise has the daemon started again when it is killed, until the test ends.
+func supervise(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if err := setup.daemon.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := setup.rig.Supervise(ctx, setup.binary, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup.daemon = d
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := d.WaitConnected(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill kills serve, and waits for the next one.
+func kill(ctx context.Context, t *testing.T) {
+	t.Helper()
+	s, err := setup.daemon.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(s.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	err = rig.Poll(ctx, rig.Limit(20*time.Second), func() error {
+		next, err := setup.daemon.Status(ctx)
+		if err == nil && next.PID == s.PID {
+			err = errors.New("it lives")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

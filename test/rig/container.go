@@ -51,8 +51,11 @@ func (p *Pod) Start(ctx context.Context, o ContainerOptions) (*Container, error)
 			"io.kubernetes.pod.name":       p.Name, "io.kubernetes.pod.namespace": p.Namespace,
 		},
 		Linux: &runtimeapi.LinuxContainerConfig{
-			Resources:       o.Limits.cri(),
-			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{NamespaceOptions: p.config.GetLinux().GetSecurityContext().GetNamespaceOptions()},
+			Resources: o.Limits.cri(),
+			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
+				NamespaceOptions: p.config.GetLinux().GetSecurityContext().GetNamespaceOptions(),
+				Privileged:       p.config.GetLinux().GetSecurityContext().GetPrivileged(),
+			},
 		},
 	}
 	for inside, host := range o.Mounts {

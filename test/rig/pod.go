@@ -21,6 +21,9 @@ type PodOptions struct {
 	Handler string
 	// HostPID lets the pod's containers see the host's processes.
 	HostPID bool
+	// Privileged gives the pod's containers all capabilities, and the host's cgroup
+	// namespace.
+	Privileged bool
 	// Userns gives the pod a user namespace of its own.
 	Userns bool
 	// Limits are those of the pod as a whole.
@@ -83,7 +86,7 @@ func (r *Rig) RunPod(ctx context.Context, o PodOptions) (*Pod, error) {
 		Labels:      labels,
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent:    p.Cgroup,
-			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces},
+			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces, Privileged: o.Privileged},
 		},
 	}
 	res, err := r.cri.runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: p.config, RuntimeHandler: o.Handler})
