@@ -16,6 +16,7 @@
 // that does not know a handle renders anew.
 //
 // The kernel's requests are read from /dev/fuse by a loop of our own and
-// answered by go-fuse's protocol server. fusefs knows views; it knows nothing
+// answered by go-fuse's protocol server, except for polls. The only files that are
+// written to are those of pressure: PSI triggers. fusefs knows views; it knows nothing
 // of cgroups, runtimes or hooks.
 package fusefs

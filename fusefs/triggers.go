@@ -206,19 +206,22 @@ func (t *triggers) poll(handle, request, kh uint64) uint32 {
 }
 
 // happened takes in what the kernel reports of a trigger. It returns the number of the
-// open file to be polled again, 0 if nobody has polled it so far.
+// open file to be polled again, 0 if nobody has polled it so far, or not since the last
+// event.
 func (t *triggers) happened(handle uint64, events uint32) (kh uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tr := t.ofLocked(handle)
-	if tr == nil {
-		return 0 // closed meanwhile
-	}
-	tr.event = 1
-	if events&unix.EPOLLERR != 0 { // the group was removed
+	switch {
+	case tr == nil: // closed meanwhile
+		return 0
+	case events&unix.EPOLLERR != 0: // the group was removed
 		tr.dead = 1
 		t.waiter.remove(tr.fd)
+	case tr.event != 0:
+		return 0
 	}
+	tr.event = 1
 	return tr.kh
 }
 

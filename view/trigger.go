@@ -22,9 +22,8 @@ const MaxTrigger = 32
 // Triggers reports whether PSI triggers are written to the file.
 func (f *File) Triggers() bool { return f.Reach == AttachGroupFile }
 
-// TriggerFile returns the kernel's file that a trigger is written to which was
-// written to f: the one that the view shows. The error is ErrGone for a container
-// that ended.
+// TriggerFile returns the kernel's file for a trigger that was written to f: the file
+// whose pressure the view shows. The error is ErrGone for a container that ended.
 func (v *View) TriggerFile(f *File) (string, error) {
 	limited := true
 	if v.Number == 0 {
@@ -45,11 +44,11 @@ func (v *View) TriggerFile(f *File) (string, error) {
 	return filepath.Join(v.host.root, hostPaths[f.host]), nil
 }
 
-// MayTrigger returns the error with which the kernel refuses a process to open its
-// own file in place of f for writing, and reports whether triggers that the process
-// writes are privileged: those of windows that are no multiple of 2 s. It tries, with
-// the capabilities of the process. Since Linux 6.4 everybody may open the file
-// (d82caa273565); before it takes the capability in the initial user namespace.
+// MayTrigger returns the kernel's error if a thread may not open the host's file for
+// writing, and reports whether the thread's triggers are privileged: windows other than
+// multiples of 2 s are allowed. The daemon opens the file with no more capabilities than
+// the thread has. Since Linux 6.4 everybody may open it (torvalds/linux d82caa273565);
+// before, that needs the capability in the initial user namespace.
 func (r *Registry) MayTrigger(f *File, pid uint32) (privileged bool, err error) {
 	name := filepath.Join(r.host.root, hostPaths[f.host])
 	privileged = r.host.hasResource(pid)
@@ -65,8 +64,8 @@ func (r *Registry) MayTrigger(f *File, pid uint32) (privileged bool, err error) 
 }
 
 // OpenTrigger opens a pressure file and writes a trigger to it, as a process with
-// CAP_SYS_RESOURCE would (privileged), or without. The trigger lives as long as
-// the descriptor.
+// CAP_SYS_RESOURCE (privileged) or without. The trigger lives as long as the
+// descriptor.
 func OpenTrigger(name string, text []byte, privileged bool) (fd int, err error) {
 	fd, err = openWith(privileged, name)
 	if err != nil {
@@ -79,8 +78,8 @@ func OpenTrigger(name string, text []byte, privileged bool) (fd int, err error) 
 	return fd, nil
 }
 
-// openWith opens a file for writing, with CAP_SYS_RESOURCE in effect where it is
-// the daemon's to have, or without. The kernel goes by the opener (psi_open,
+// openWith opens a file for writing, with CAP_SYS_RESOURCE in effect (if the daemon has
+// it) or without. The kernel checks the credentials of the opener (psi_open,
 // psi_trigger_create).
 func openWith(resource bool, name string) (fd int, err error) {
 	open := func() {
@@ -111,8 +110,8 @@ func withoutResource(do func()) error {
 		if err = unix.Capset(&header, &less[0]); err == nil {
 			do()
 			if err = unix.Capset(&header, &caps[0]); err != nil {
-				// The thread stays the goroutine's, and ends with it.
-				return fmt.Errorf("take CAP_SYS_RESOURCE back: %w", err)
+				// The thread stays locked, and ends with the goroutine.
+				return fmt.Errorf("raise CAP_SYS_RESOURCE again: %w", err)
 			}
 		}
 	} else if err == nil {
@@ -120,20 +119,20 @@ func withoutResource(do func()) error {
 	}
 	runtime.UnlockOSThread()
 	if err != nil {
-		return fmt.Errorf("give CAP_SYS_RESOURCE up for a moment: %w", err)
+		return fmt.Errorf("lower CAP_SYS_RESOURCE: %w", err)
 	}
 	return nil
 }
 
-// hasResource reports whether a thread has CAP_SYS_RESOURCE in effect. One that
-// can't be seen has not.
+// hasResource reports whether a thread has CAP_SYS_RESOURCE in effect, false for a
+// thread that can't be seen.
 func (h *Host) hasResource(tid uint32) bool {
 	b, err := os.ReadFile(filepath.Join(h.root, "proc", strconv.FormatUint(uint64(tid), 10), "status"))
 	return err == nil && effective(b)&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
-// effective returns the capabilities in effect that a /proc/<pid>/status lists
-// (proc_pid_status(5)), none if it does not.
+// effective returns the effective capabilities in a /proc/<pid>/status
+// (proc_pid_status(5)), none if it does not list them.
 func effective(status []byte) uint64 {
 	for line := range bytes.Lines(status) {
 		if value, ok := bytes.CutPrefix(line, []byte("CapEff:")); ok {
