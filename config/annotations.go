@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -21,6 +22,18 @@ var (
 	webhookOptOuts = []string{"lxcfs-admission-webhook.aliyun.com/mutate", "mutating.lxcfs-admission-webhook.io/enable"}
 	webhookNo      = []string{"no", "n", "off", "false"}
 )
+
+// ownAnnotations returns the annotations of a container that are not its pod's. CRI-O
+// copies a pod's annotations into those of its containers (SpecAddAnnotations in its
+// internal/factory/container): the ones that the pod has with the same value are the pod's.
+func ownAnnotations(t *Target) map[string]string {
+	own := maps.Clone(t.ContainerAnnotations)
+	maps.DeleteFunc(own, func(key, value string) bool {
+		of, ok := t.PodAnnotations[key]
+		return ok && of == value
+	})
+	return own
+}
 
 // annotation is a place where one may stand.
 type annotation struct {

@@ -70,7 +70,8 @@ type Decision struct {
 //  2. Our annotations with the value true or false, the most specific first:
 //     the pod's for this container, the container's own, the pod's with the
 //     suffix /pod, the pod's without (see ranks). Any other value is ignored
-//     with a warning.
+//     with a warning. An annotation that container and pod have with the same
+//     value is the pod's.
 //  3. An opt-out of the former webhooks on the container or the pod, if
 //     WebhookAnnotations is set: left alone.
 //  4. The host's PID namespace, if SkipHostPID is set: left alone.
@@ -81,6 +82,7 @@ func (p *Policy) Decide(t Target) Decision {
 	if pattern, ok := match(p.SkipRuntimeHandlers, t.RuntimeHandler); ok {
 		return Decision{Reason: fmt.Sprintf("runtime handler %s is skipped (policy.skipRuntimeHandlers: %s)", show(t.RuntimeHandler), show(pattern))}
 	}
+	t.ContainerAnnotations = ownAnnotations(&t)
 	d, decided := annotated(t)
 	if !decided {
 		d.Inject, d.Reason = p.rule(t)

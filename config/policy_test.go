@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
 )
 
 const (
@@ -253,6 +255,61 @@ func TestDecideWarnings(t *testing.T) {
 		want := Decision{Inject: tt.reason == reasonDefault, Reason: tt.reason, Warnings: tt.warnings}
 		if got := p.Decide(pod(tt.on)); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+}
+
+// TestDecideOnCRIO: whatever is on pod and container, and how, CRI-O's copies of the
+// pod's annotations among the container's change nothing.
+func TestDecideOnCRIO(t *testing.T) {
+	p := Default().Policy
+	keys := []string{"lxcfs.nri.io/inject/container.web", bare, "lxcfs.nri.io/inject/pod", aliyun, mutating}
+	values := []string{"", "true", "false"} // "": absent
+	pow := func(n int) (all int) {
+		for all = 1; n > 0; n-- {
+			all *= len(values)
+		}
+		return all
+	}
+	pick := func(n int, keys []string) annotations {
+		a := annotations{}
+		for _, key := range keys {
+			if value := values[n%len(values)]; value != "" {
+				a[key] = value
+			}
+			n /= len(values)
+		}
+		return a
+	}
+	onContainer := []string{bare, aliyun}
+	for n := range pow(len(keys)) {
+		for m := range pow(len(onContainer)) {
+			onPod, own := pick(n, keys), pick(m, onContainer)
+			target := Target{Namespace: "shop", Container: "web", PodAnnotations: onPod, ContainerAnnotations: own}
+			want := p.Decide(target)
+			target.ContainerAnnotations = fixture.CRIO(t, onPod, own)
+			if got := p.Decide(target); !reflect.DeepEqual(got, want) {
+				t.Fatalf("pod %v, container %v: got %+v, want %+v", onPod, own, got, want)
+			}
+		}
+	}
+	for _, c := range []struct {
+		pod, container annotations
+		inject         bool
+		reason         string
+	}{
+		{annotations{bare: "false", bare + "/pod": "true"}, nil, true, "annotation " + bare + "/pod=true on the pod"},
+		{annotations{bare: "true", bare + "/pod": "false"}, nil, false, "annotation " + bare + "/pod=false on the pod"},
+		{annotations{bare + "/pod": "true"}, annotations{bare: "false"}, false, "annotation " + bare + "=false on the container"},
+		{annotations{bare: "true", bare + "/pod": "true"}, annotations{bare: "false"}, false, "annotation " + bare + "=false on the container"},
+		{annotations{bare: "false"}, nil, false, "annotation " + bare + "=false on the pod"},
+		{annotations{aliyun: "no"}, nil, false, "annotation " + aliyun + "=no on the pod"},
+		{annotations{aliyun: "yes"}, annotations{aliyun: "no"}, false, "annotation " + aliyun + "=no on the container"},
+	} {
+		want := Decision{Inject: c.inject, Reason: c.reason}
+		got := p.Decide(Target{Container: "web", PodAnnotations: c.pod, ContainerAnnotations: fixture.CRIO(t, c.pod, c.container)})
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("pod %v, container %v: got %+v, want %+v", c.pod, c.container, got, want)
 		}
 	}
 }

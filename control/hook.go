@@ -131,16 +131,15 @@ func (h *Hooks) decide(req *hook.Request, t config.Target) config.Decision {
 	return d
 }
 
-// target is what the policy is asked about. CRI-O gives containers the
-// annotations of their pods; podman has no pods in this sense. Labels are not
-// told.
+// target returns what the policy is asked about. A hook learns no labels.
 func target(annotations map[string]string) config.Target {
+	pod, own := hook.Split(annotations)
 	return config.Target{
 		Namespace:            annotations[hook.AnnotationNamespace],
 		Pod:                  annotations[hook.AnnotationPod],
 		Container:            annotations[hook.AnnotationContainer],
-		PodAnnotations:       annotations,
-		ContainerAnnotations: annotations,
+		PodAnnotations:       pod,
+		ContainerAnnotations: own,
 		RuntimeHandler:       annotations[hook.AnnotationHandler],
 	}
 }

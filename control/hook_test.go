@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -210,6 +211,38 @@ func TestHookAsksThePolicy(t *testing.T) {
 	}
 	if got := tell(t, dir, host.Process.Pid, b, "creating", `"lxcfs.nri.io/inject":"true"`); !strings.Contains(got, "2 files") {
 		t.Error(got)
+	}
+}
+
+// TestHookOnCRIO: the policy is asked about the annotations of pod and container, which
+// the hook is handed as one.
+func TestHookOnCRIO(t *testing.T) {
+	h, _, dir := hooks(t, "c1")
+	b := bundle(t)
+	pid, _ := creating(t, b, ":")
+	const key, webhook = "lxcfs.nri.io/inject", "lxcfs-admission-webhook.aliyun.com/mutate"
+	for _, c := range []struct {
+		pod, container map[string]string
+		says           string
+	}{
+		{map[string]string{key: "true", key + "/pod": "false"}, nil, "left alone: annotation " + key + "/pod=false on the pod"},
+		{map[string]string{key: "true", key + "/container.web": "false"}, nil, "container.web=false on the pod"},
+		{map[string]string{key + "/pod": "true"}, map[string]string{key: "false"}, "left alone: annotation " + key + "=false on the container"},
+		{map[string]string{webhook: "no"}, nil, "left alone: annotation " + webhook + "=no on the pod"},
+		{map[string]string{}, map[string]string{webhook: "no"}, "left alone: annotation " + webhook + "=no on the container"},
+		{map[string]string{key: "false", key + "/pod": "true"}, nil, "2 files mounted"},
+	} {
+		all, err := json.Marshal(fixture.CRIO(t, c.pod, c.container))
+		if err != nil {
+			t.Fatal(err)
+		}
+		annotations := strings.TrimSuffix(strings.TrimPrefix(string(all), "{"), "}")
+		if got := tell(t, dir, pid, b, "creating", annotations); !strings.Contains(got, c.says) {
+			t.Errorf("pod %v, container %v: %s", c.pod, c.container, got)
+		}
+	}
+	if v := h.Attacher.Registry.Get("c1"); v == nil || v.Container().Namespace != "shop" || v.Container().Name != "web" {
+		t.Errorf("registered: %+v", v)
 	}
 }
 

@@ -11,3 +11,6 @@ var HasRequired = hasRequired
 
 // Annotated is for the test that it decides as the policy does.
 var Annotated = annotated
+
+// Known is for the test that the daemon decides as the policy does.
+var Known = known

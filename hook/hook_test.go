@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
@@ -55,6 +56,46 @@ func TestAnnotated(t *testing.T) {
 		value, second := values[i%len(values)], values[i/len(values)]
 		check(map[string]string{one: value, other: second})
 		check(map[string]string{one: value, other: second, hook.AnnotationContainer: "web"})
+	}
+}
+
+// TestAnnotatedOnCRIO: what a hook sees of annotations on CRI-O, which hands it those of
+// pod and container as one, means what it would mean told apart.
+func TestAnnotatedOnCRIO(t *testing.T) {
+	policy := config.Default().Policy
+	onPod := []string{"lxcfs.nri.io/inject/container.web", "lxcfs.nri.io/inject", "inject.lxcfs.nri.io/pod", "lxcfs-admission-webhook.aliyun.com/mutate"}
+	onContainer := []string{"lxcfs.nri.io/inject", "mutating.lxcfs-admission-webhook.io/enable"}
+	pick := func(n int, keys []string) map[string]string {
+		a, values := map[string]string{}, []string{"", "true", "false"} // "": absent
+		for _, key := range keys {
+			if value := values[n%len(values)]; value != "" {
+				a[key] = value
+			}
+			n /= len(values)
+		}
+		return a
+	}
+	for n := range 3 * 3 * 3 * 3 {
+		for m := range 3 * 3 {
+			pod, own := pick(n, onPod), pick(m, onContainer)
+			for key := range own {
+				delete(pod, key) // CRI-O writes the container's over it
+			}
+			want := policy.Decide(config.Target{Container: "web", PodAnnotations: pod, ContainerAnnotations: own})
+			all := fixture.CRIO(t, pod, own)
+			key, inject := hook.Annotated(all)
+			if key == "" {
+				inject = policy.Inject
+			}
+			if inject != want.Inject || !strings.Contains(want.Reason, key) {
+				t.Errorf("pod %v, container %v: %q, %t, the policy says %+v", pod, own, key, inject, want)
+			}
+			sentPod, sentOwn := hook.Split(hook.Known(all))
+			got := policy.Decide(config.Target{Container: "web", PodAnnotations: sentPod, ContainerAnnotations: sentOwn})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("pod %v, container %v: the daemon decides otherwise: %s", pod, own, diff)
+			}
+		}
 	}
 }
 

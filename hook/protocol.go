@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/lxcfs-nri/lxcfs-nri/view"
@@ -75,9 +76,19 @@ func Decode(r io.Reader) (Request, error) {
 	return req, nil
 }
 
-// known are the annotations that the daemon is told of: the policy's, and what
-// CRI-O says of a container's pod.
+// known returns the annotations to send to the daemon: those that the policy reads,
+// and what CRI-O says of a container's pod.
 func known(annotations map[string]string) map[string]string {
+	all := relevant(annotations)
+	if _, own := Split(annotations); own != nil {
+		if b, err := json.Marshal(relevant(own)); err == nil {
+			all[AnnotationOwn] = string(b)
+		}
+	}
+	return all
+}
+
+func relevant(annotations map[string]string) map[string]string {
 	all := map[string]string{}
 	for key, value := range annotations {
 		if strings.Contains(key, "lxcfs") || strings.HasPrefix(key, "io.kubernetes.pod.") || criO[key] {
@@ -95,9 +106,27 @@ const (
 	AnnotationHandler   = "io.kubernetes.cri-o.RuntimeHandler"
 	// AnnotationType is "sandbox" or "container".
 	AnnotationType = "io.kubernetes.cri-o.ContainerType"
+	// AnnotationOwn lists the container's own annotations, as JSON.
+	AnnotationOwn = "io.kubernetes.cri-o.Annotations"
 )
 
 var criO = map[string]bool{AnnotationContainer: true, AnnotationHandler: true, AnnotationType: true}
+
+// Split returns the annotations of a container's pod, and the container's own. A hook
+// is handed one map: CRI-O copies the pod's annotations there, then the container's over
+// them, and lists the latter once more in AnnotationOwn (SpecAddAnnotations in its
+// internal/factory/container). Without that list all are taken for the pod's, which
+// podman kube play copies, too.
+func Split(annotations map[string]string) (pod, own map[string]string) {
+	if err := json.Unmarshal([]byte(annotations[AnnotationOwn]), &own); err != nil {
+		return annotations, nil
+	}
+	pod = maps.Clone(annotations)
+	for key := range own {
+		delete(pod, key)
+	}
+	return pod, own
+}
 
 // frame makes an HTTP request. Of HTTP/1.0 the answer ends with the connection.
 func frame(req Request) ([]byte, error) {

@@ -108,6 +108,27 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// TestSplit: what CRI-O does not list as the container's own is its pod's.
+func TestSplit(t *testing.T) {
+	for _, c := range []struct {
+		listed   string
+		pod, own int
+	}{
+		{`{"a":"1"}`, 2, 1}, {`{}`, 3, 0}, {`null`, 3, 0}, {`{"c":"3"}`, 3, 1},
+		{``, 3, 0}, {`{"a":`, 3, 0}, {`["a"]`, 3, 0}, {`{"a":1}`, 3, 0}, {`{"a":"1","b":{}}`, 3, 0},
+	} {
+		all := map[string]string{"a": "1", "b": "2", AnnotationOwn: c.listed}
+		if pod, own := Split(all); len(pod) != c.pod || len(own) != c.own || len(all) != 3 {
+			t.Errorf("%s: pod %v, own %v", c.listed, pod, own)
+		}
+	}
+	// Only what matters is sent.
+	sent := known(map[string]string{AnnotationOwn: `{"lxcfs.nri.io/inject":"true","large":"` + strings.Repeat("x", MaxRequest) + `"}`})
+	if fmt.Sprint(sent) != "map["+AnnotationOwn+`:{"lxcfs.nri.io/inject":"true"}]` {
+		t.Errorf("%.200s", fmt.Sprint(sent))
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, s := range []string{"HTTP/1.0 200 OK\r\n\r\n{\"inject\":true,\"mounts\":9}", "HTTP/1.1 500 x\r\nA: b\r\n\r\n{\"error\":\"e\"}", "HTTP/1.0 404\r\n\r\nnot found", ""} {
 		f.Add([]byte(s))

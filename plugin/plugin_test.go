@@ -211,6 +211,46 @@ func TestLeftAlone(t *testing.T) {
 	}
 }
 
+// TestCRIOsAnnotations: CRI-O tells a pod's annotations as the containers', too. Their
+// order is that of containerd.
+func TestCRIOsAnnotations(t *testing.T) {
+	const key, webhook = "lxcfs.nri.io/inject", "mutating.lxcfs-admission-webhook.io/enable"
+	for _, c := range []struct {
+		pod, container map[string]string
+		want           bool
+	}{
+		{map[string]string{key: "false", key + "/pod": "true"}, nil, true},
+		{map[string]string{key: "true", "inject.lxcfs.nri.io/pod": "false"}, nil, false},
+		{map[string]string{key: "false", key + "/container.web": "true"}, nil, true},
+		{map[string]string{key: "true", key + "/pod": "true"}, map[string]string{key: "false"}, false},
+		{map[string]string{key: "false", key + "/pod": "false"}, map[string]string{key: "true"}, true},
+		{map[string]string{key: "false"}, nil, false},
+		{map[string]string{webhook: "false"}, nil, false},
+		{map[string]string{webhook: "false", key: "true"}, nil, true},
+		{nil, map[string]string{webhook: "false"}, false},
+	} {
+		created := map[string]bool{}
+		for runtime, annotations := range map[string]map[string]string{"containerd": c.container, "cri-o": fixture.CRIO(t, c.pod, c.container)} {
+			m, ctx, ctr := newMachine(t), context.Background(), ctr("c1", 0)
+			if _, err := m.plugin.Configure(ctx, "", runtime, "1"); err != nil {
+				t.Fatal(err)
+			}
+			ctr.Annotations = annotations
+			adjust, _, err := m.plugin.CreateContainer(ctx, pod(c.pod), ctr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			created[runtime] = len(adjust.GetMounts()) > 0
+			if strings.Contains(m.log.String(), "on the container") != (c.container != nil) {
+				t.Errorf("%s: pod %v, container %v: the reason is %s", runtime, c.pod, c.container, m.log)
+			}
+		}
+		if created["containerd"] != c.want || created["cri-o"] != c.want {
+			t.Errorf("pod %v, container %v: %v, want %t", c.pod, c.container, created, c.want)
+		}
+	}
+}
+
 // TestDockersLabels: with Docker they are as good as annotations, of which it
 // has few.
 func TestDockersLabels(t *testing.T) {
