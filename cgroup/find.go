@@ -17,11 +17,11 @@ const (
 	maxSearchGroups = 50_000
 )
 
-// FindID looks for the group that a runtime has named after a container's id,
-// as /docker/<id>, docker-<id>.scope or libpod-<id>. It gives its path and the
-// processes in it and below. Of several the outermost is taken: what a container
-// makes below its own group is not mistaken for another's. The error is ErrGone
-// where there is none, or one without processes.
+// FindID looks for the group that a runtime, as root, has named after a container's id,
+// as /docker/<id>, docker-<id>.scope or libpod-<id>. It returns its path, and the
+// processes in it and below. Groups that others than root can make are ignored, and so
+// is all that is below them. Of several the outermost counts. The error is ErrGone if
+// there is none, or one without processes.
 func (fs *FS) FindID(id string) (at string, pids []int, err error) {
 	root, _, ok := fs.hierarchy("memory")
 	if !ok || id == "" {
@@ -43,10 +43,12 @@ func (fs *FS) FindID(id string) (at string, pids []int, err error) {
 					return "", nil, fmt.Errorf("container %s: not among %d cgroups: %w", id, maxSearchGroups, ErrGone)
 				}
 				child := path.Join(dir, c.Name())
-				if !namedAfter(c.Name(), id) {
+				if namedAfter(c.Name(), id) {
+					if pids := processes(filepath.Join(root, child)); len(pids) > 0 && fs.namedByRoot(filepath.Join(root, child), pids) {
+						return child, pids, nil
+					}
+				} else if closed(filepath.Join(root, child)) {
 					next = append(next, child)
-				} else if pids := processes(filepath.Join(root, child)); len(pids) > 0 {
-					return child, pids, nil
 				}
 			}
 		}

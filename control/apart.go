@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lxcfs-nri/lxcfs-nri/attach"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
 // work is what is done to mounts of containers. A process of its own does it: a
@@ -169,14 +170,15 @@ func (w *work) do() done {
 		})
 	}
 	all.Wait()
-	var errHeal, errDetach error
+	var errGroups, errHeal, errDetach error
 	if w.Heal != nil {
+		w.Heal.groups, errGroups = view.OpenGroups()
 		d.Healed, d.Gone, errHeal = attach.Heal(w.Ours, w.Heal.replaces)
 	}
 	if w.Detach {
 		d.Gone, errDetach = attach.DetachAll(w.Ours)
 	}
-	if err := errors.Join(errHeal, errDetach); err != nil {
+	if err := errors.Join(errGroups, errHeal, errDetach); err != nil {
 		d.Error = err.Error()
 	}
 	return d

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/lxcfs-nri/lxcfs-nri/view"
@@ -35,6 +34,8 @@ type healer struct {
 	// Daemon is the process that has asked. When it has died, its own files are
 	// dead, too, and theirs to heal who comes next.
 	Daemon int `json:"daemon"`
+
+	groups *view.Groups // nil if they can't be read
 }
 
 func (a *Attacher) healer(takeAway bool) *healer {
@@ -81,32 +82,14 @@ func (h *healer) source(pid int, root string) string {
 	return from
 }
 
-// belongs says that a process is of a container: it shares the mount namespace
-// of its init, or its group bears the container's id, as those of services do
-// that an init in the container has given namespaces of their own.
+// belongs reports whether a process is of a container: it shares the mount namespace
+// of its init, or root gave its group the container's id, as with services to which an
+// init in the container has given namespaces of their own.
 func (h *healer) belongs(pid int, id string) bool {
 	if init := h.Inits[id]; init != 0 {
 		if both, err := shared(init, pid, "mnt"); err != nil || both {
 			return err == nil
 		}
 	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	return err == nil && groupOf(string(b)) == id
-}
-
-var runtimeID = regexp.MustCompile(`[0-9a-f]{64}`)
-
-// groupOf finds the id in what a runtime named a container's group, in any of
-// a process's groups. It is the outermost: below it, groups are the container's
-// own to name. "" where there is none, or they disagree.
-func groupOf(cgroups string) string {
-	id := ""
-	for line := range strings.Lines(cgroups) {
-		found := runtimeID.FindString(line)
-		if id != "" && found != "" && found != id {
-			return ""
-		}
-		id = max(id, found)
-	}
-	return id
+	return h.groups != nil && h.groups.ContainerOf(pid) == id
 }

@@ -4,6 +4,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/fixture"
+	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
 // TestSource: nobody gets another container's files, whatever a mount says.
@@ -59,21 +62,28 @@ func TestSource(t *testing.T) {
 	}
 }
 
-func TestGroupOf(t *testing.T) {
-	x, y := strings.Repeat("0a", 32), strings.Repeat("1b", 32)
-	for cgroups, want := range map[string]string{
-		"": "",
-		"0::/kubepods.slice/kubepods-pod12.slice/cri-containerd-" + x + ".scope\n":               x,
-		"0::/kubepods/pod12/" + x + "\n":                                                         x,
-		"5:memory:/docker/" + x + "\n4:cpu,cpuacct:/docker/" + x + "\n0::/\n":                    x,
-		"0::/machine.slice/libpod-" + x + ".scope/container/init.scope\n":                        x,
-		"0::/docker/" + x + "/docker/" + y + "\n":                                                x, // the inner one is the outer's to name
-		"5:memory:/docker/" + x + "\n4:cpu:/docker/" + y + "\n":                                  "",
-		"0::/user.slice/session-1.scope\n":                                                       "",
-		"5:memory:/docker/" + y + "\n4:cpu:/\n3:devices:/docker/" + y + "/" + x + "\n0::/init\n": y,
-	} {
-		if got := groupOf(cgroups); got != want {
-			t.Errorf("%q: got %s, want %s", cgroups, got, want)
-		}
+// TestSourceByGroup: a process with a mount namespace of its own gets a container's
+// files by the name of its group, if root gave that.
+func TestSourceByGroup(t *testing.T) {
+	id := strings.Repeat("0a", 32)
+	a, _ := attacher(t, id)
+	g := fixture.NewGroup(t)
+	group := g.Child(t).Named(t, "docker-"+id+".scope")
+	h := a.healer(false)
+	var err error
+	if h.groups, err = view.OpenGroups(); err != nil {
+		t.Fatal(err)
+	}
+	file := "/containers/" + id + "/proc/meminfo"
+	if got := h.source(g.StandIn(t, "docker-"+id+".scope"), file); got != "" {
+		t.Errorf("a stand-in gets %s", got)
+	}
+	service := box(t)
+	if got := h.source(service, file); got != "" {
+		t.Errorf("a process in no group gets %s", got)
+	}
+	group.Enter(t, service)
+	if got := h.source(service, file); got != a.Mountpoint+file {
+		t.Errorf("a process of the container gets %q", got)
 	}
 }
