@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path"
@@ -12,6 +13,9 @@ import (
 type Group struct {
 	fs    *FS
 	paths Paths
+	dirs  map[string]uint64 // its own, and their inodes when the group was opened
+
+	inode, usageID uint64
 
 	memory  []memoryLevel // innermost first, like all levels
 	cpu     []cpuLevel
@@ -65,9 +69,10 @@ func (fs *FS) GroupOfSpec(spec string) (*Group, error) {
 	return g, nil
 }
 
-// GroupAt opens the group at the given paths. Nothing is read yet.
+// GroupAt opens the group at the given paths. No file is read yet.
 func (fs *FS) GroupAt(p Paths) *Group {
-	g := &Group{fs: fs, paths: p}
+	g := &Group{fs: fs, paths: p, dirs: map[string]uint64{}}
+	g.identify()
 	g.memory = levelsOf(g, "memory", newMemoryLevel)
 	g.cpu = levelsOf(g, "cpu", newCPULevel)
 	g.cpuset = levelsOf(g, "cpuset", newCPUSetLevel)
@@ -77,6 +82,19 @@ func (fs *FS) GroupAt(p Paths) *Group {
 	g.tasks = newTasksFiles(g)
 	g.pressure = newPressureFiles(g)
 	return g
+}
+
+// identify notes which directories the group has now.
+func (g *Group) identify() {
+	of := map[string]uint64{}
+	for _, c := range []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids"} {
+		if own, ok := g.own(c); ok {
+			of[c], _ = inode(own.dir) // 0 if it does not exist
+			g.dirs[own.dir] = of[c]
+		}
+	}
+	g.inode = cmp.Or(of["memory"], of["cpu"])
+	g.usageID = of["cpu"]*31 + of["cpuacct"]
 }
 
 // place is one directory of one controller's hierarchy.
@@ -129,20 +147,24 @@ func (g *Group) Path() string {
 	return g.paths.V1["cpu"]
 }
 
-// Inode tells the group from a later one of the same path; 0 for one that was removed.
-func (g *Group) Inode() uint64 { return g.fs.Inode(g.paths) }
+// Inode distinguishes the group from a later one of the same path; 0 for one that
+// did not exist when it was opened.
+func (g *Group) Inode() uint64 { return g.inode }
+
+// UsageID distinguishes groups by where their CPUUsage is counted.
+func (g *Group) UsageID() uint64 { return g.usageID }
 
 // Root says that the group is the root of the hierarchy: no container's.
 func (g *Group) Root() bool { return g.Path() == "/" }
 
-// Gone says that the group was removed. Runtimes remove a v1 container's
-// directories one after the other, so one that is missing is enough.
+// Gone reports whether the group was removed, also if another one has its path by
+// now. Runtimes remove a v1 container's directories one after the other, so one that
+// is missing is enough.
 func (g *Group) Gone() bool {
-	for _, c := range []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids"} {
-		if p, ok := g.own(c); ok {
-			if _, err := os.Stat(p.dir); errors.Is(err, os.ErrNotExist) {
-				return true
-			}
+	for dir, was := range g.dirs {
+		now, err := inode(dir)
+		if errors.Is(err, os.ErrNotExist) || err == nil && now != was {
+			return true
 		}
 	}
 	return false

@@ -177,18 +177,22 @@ func (p Paths) Key() string {
 	return strings.Join([]string{p.Unified, p.V1["memory"], p.V1["cpu"], p.V1["cpuset"]}, "\n")
 }
 
-// Inode tells the group at p from a later one of the same path; 0 where there is none.
+// Inode distinguishes the group at p from a later one of the same path; 0 if it does
+// not exist.
 func (fs *FS) Inode(p Paths) uint64 {
 	for _, c := range []string{"memory", "cpu"} {
 		if dir, _, _, ok := fs.directory(p, c); ok {
-			var st unix.Stat_t
-			if err := unix.Stat(dir, &st); err != nil {
-				return 0
-			}
-			return st.Ino
+			n, _ := inode(dir)
+			return n
 		}
 	}
 	return 0
+}
+
+func inode(dir string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(dir, &st)
+	return st.Ino, err
 }
 
 // ancestors lists a path and its parents up to the root, innermost first.
