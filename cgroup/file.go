@@ -37,18 +37,22 @@ func (fs *FS) file(path string) *file {
 	defer fs.mu.Unlock()
 	f := fs.files[path]
 	if f == nil {
-		f = &file{fs: fs, path: path, fd: -1}
+		f = newFile(fs, path)
 		fs.files[path] = f
+		return f
 	}
 	f.refs++
 	return f
 }
 
+// newFile returns a file that one user has.
+func newFile(fs *FS, path string) *file { return &file{fs: fs, path: path, refs: 1, fd: -1} }
+
 func (f *file) release() {
 	f.fs.mu.Lock()
 	f.refs--
 	last := f.refs == 0
-	if last {
+	if last && f.fs.files[f.path] == f {
 		delete(f.fs.files, f.path)
 	}
 	f.fs.mu.Unlock()

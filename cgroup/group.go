@@ -30,23 +30,6 @@ type Group struct {
 	held []*file
 }
 
-// Group opens the group of a process. spec is linux.cgroupsPath of the
-// container's OCI spec, "" where it is not known: it tells the container's own
-// group from those an init makes below it. The error is ErrGone for a process
-// that ended.
-func (fs *FS) Group(pid int, spec string) (*Group, error) {
-	p, err := fs.Paths(pid)
-	if err != nil {
-		return nil, err
-	}
-	if spec != "" {
-		if spec, err = SpecPath(spec); err != nil {
-			return nil, err
-		}
-	}
-	return fs.GroupAt(p.container(spec)), nil
-}
-
 // GroupOfSpec opens the group that linux.cgroupsPath names, for a container
 // that has no process yet. The error is ErrGone while it does not exist.
 func (fs *FS) GroupOfSpec(spec string) (*Group, error) {

@@ -132,6 +132,16 @@ func TestContainerIgnoresWhatInitDid(t *testing.T) {
 	}
 }
 
+// groupOf opens the group of a process.
+func groupOf(fs *FS, pid int, spec string) (*Group, error) {
+	p, err := fs.Process(pid, spec)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return p.Group(nil)
+}
+
 func TestGroupThatGoesAndComesBack(t *testing.T) {
 	fs := newTree(t, map[string]string{
 		"sys/fs/cgroup/pod/memory.max":     "max\n",
@@ -161,7 +171,7 @@ func TestGroupThatGoesAndComesBack(t *testing.T) {
 	if _, err := fs.GroupOfSpec("/pod/ctr"); !errors.Is(err, ErrGone) {
 		t.Errorf("opening a removed group: %v, want ErrGone", err)
 	}
-	if _, err := fs.Group(1<<22, ""); !errors.Is(err, ErrGone) {
+	if _, err := groupOf(fs, 1<<22, ""); !errors.Is(err, ErrGone) {
 		t.Errorf("opening the group of no process: %v, want ErrGone", err)
 	}
 }

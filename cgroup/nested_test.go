@@ -25,11 +25,11 @@ func TestPathsOfNestedRuntimes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alone, err := fs.Group(c.PID, "")
+		alone, err := groupOf(fs, c.PID, "")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		told, err := fs.Group(c.PID, spec)
+		told, err := groupOf(fs, c.PID, spec)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -22,6 +22,7 @@ func TestRendersAllocateNothing(t *testing.T) {
 				continue
 			}
 			n := testing.AllocsPerRun(100, func() {
+				due(v)
 				if _, err := v.Append(f, b); err != nil {
 					t.Fatal(err)
 				}

@@ -108,11 +108,11 @@ func (v *View) AppendForCaller(f *File, b []byte) ([]byte, error) {
 	case err != nil:
 		return b, err
 	case limited:
-		return f.Append(v, b)
+		return v.Append(f, b)
 	}
 	whole, err := v.host.read(f.host)
 	if errors.Is(err, os.ErrNotExist) && f.Reach == Inside {
-		return f.Append(v, b) // a host without that list of CPUs
+		return v.Append(f, b) // a host without that list of CPUs
 	}
 	return append(b, whole...), err
 }
@@ -126,6 +126,9 @@ func (v *View) limitedRecently() (bool, error) {
 		return true, nil
 	}
 	limited, err := v.limited()
+	for errors.Is(err, errMoved) {
+		limited, err = v.limited()
+	}
 	if limited && err == nil {
 		v.limitFound.Store(int64(now))
 	}

@@ -67,13 +67,13 @@ type cpuClock struct {
 	clockFigures
 	cpus []cpuState // every CPU that was ever shown, in the order of the host's numbers
 
-	rebased bool  // the next sample is of another group, whose past does not count
-	lived   []int // scratch of advance: positions in cpus
+	lived []int // scratch of advance: positions in cpus
 }
 
 // clockFigures and cpuState hold no pointers: they are kept as they are.
 type clockFigures struct {
 	born, at time.Duration // since boot; at is the time up to which CPUs have their ticks
+	group    uint64        // cgroup.Group.UsageID of the last sample
 	seen     cgroup.CPUUsage
 	live     uint64 // CPUs kept; len(cpus)
 	// stealAllowance is what the periods counted so far leave for steal time.
@@ -103,6 +103,7 @@ const (
 // cpuSample is one reading of a group's CPU usage.
 type cpuSample struct {
 	now    time.Duration
+	group  uint64 // cgroup.Group.UsageID
 	use    cgroup.CPUUsage
 	perCPU []cgroup.CPUTime // v1: usage by each of the host's CPUs
 	shown  cpus
@@ -123,6 +124,10 @@ func (c *cpuClock) advance(s cpuSample, born time.Duration, out []cpuTimes) (tot
 	passed := max(0, s.now-c.at)
 	c.at += passed
 	first := c.cpus == nil
+	if !first && s.group != c.group {
+		c.rebase(&s)
+	}
+	c.group = s.group
 	orphaned := c.show(s.shown.set)
 	c.settle(&s, orphaned, first)
 	for _, i := range c.lived {
@@ -187,7 +192,7 @@ func (c *cpuClock) settle(s *cpuSample, rest cpuDurations, first bool) {
 		if cpu.state == offline {
 			continue
 		}
-		user, system := cpu.since(s.perCPU, first || cpu.state == resident && !c.rebased)
+		user, system := cpu.since(s.perCPU, first || cpu.state == resident)
 		if s.shown.own {
 			user, system = min(user, rest.user), min(system, rest.system)
 			cpu.pending.add(cpuDurations{user: user, system: system})
@@ -195,7 +200,6 @@ func (c *cpuClock) settle(s *cpuSample, rest cpuDurations, first bool) {
 			rest.system -= system
 		}
 	}
-	c.rebased = false
 	for n, i := range c.lived {
 		c.cpus[i].pending.add(rest.portion(len(c.lived), n))
 	}
@@ -203,9 +207,6 @@ func (c *cpuClock) settle(s *cpuSample, rest cpuDurations, first bool) {
 
 // since returns the usage and the steal time since the last sample.
 func (c *cpuClock) since(s *cpuSample) cpuDurations {
-	if c.rebased {
-		c.seen = s.use
-	}
 	n := grown(&c.seen.User, &c.seen.Nice, &c.seen.System, s.use.User, s.use.Nice, s.use.System)
 	return cpuDurations{user: micros(n[0]), nice: micros(n[1]), system: micros(n[2]), steal: c.steal(s)}
 }
@@ -285,12 +286,20 @@ func (s *cpuState) pass(passed time.Duration) {
 	s.times.idle += ticks
 }
 
-// rebase makes the next sample the start of counting: it is of another group, to
-// which the container's init has moved.
-func (c *cpuClock) rebase() {
+// rebase makes a sample the start of counting: it is of another group, to which the
+// container's init has moved. What was used there before does not count.
+func (c *cpuClock) rebase(s *cpuSample) {
+	c.seen = s.use
+	for i := range c.cpus {
+		c.cpus[i].since(s.perCPU, false)
+	}
+}
+
+// running reports whether there has been a sample.
+func (c *cpuClock) running() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rebased = true
+	return c.cpus != nil
 }
 
 // count takes in the number of tasks, and returns the largest number so far.

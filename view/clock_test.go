@@ -119,12 +119,21 @@ func TestRebase(t *testing.T) {
 	advanced(&c, s, 0)
 	for _, u := range []uint64{9e6, 1e6} {
 		before := advanced(&c, s, 0)[0]
-		c.rebase()
+		late := s
 		s.now += time.Second
-		s.use.User, s.perCPU[0].User = u, u
+		s.group++
+		s.use.User, s.perCPU = u, []cgroup.CPUTime{{User: u}}
 		before.idle += 100
 		if got := advanced(&c, s, 0)[0]; got != before {
 			t.Errorf("in a group that used %d µs: %+v, want %+v", u, got, before)
+		}
+		for range 2 { // a sample that was taken before is taken in afterwards
+			if got := advanced(&c, late, 0)[0]; got != before {
+				t.Errorf("a late sample of another group: %+v, want %+v", got, before)
+			}
+			if got := advanced(&c, s, 0)[0]; got != before {
+				t.Errorf("again in a group that used %d µs: %+v, want %+v", u, got, before)
+			}
 		}
 		s.now += time.Second
 		s.use.User, s.perCPU[0].User = u+500_000, u+500_000
@@ -162,7 +171,8 @@ func TestClockInvariants(t *testing.T) {
 			s.shown.own = r.IntN(2) == 0
 			s.stealPerPeriod = time.Duration(r.IntN(3)) * 50 * time.Millisecond
 			if r.IntN(30) == 0 {
-				c.rebase()
+				s.group, s.use = r.Uint64N(3), cgroup.CPUUsage{User: r.Uint64N(1e9), Throttled: r.Uint64N(1e9)}
+				clear(per)
 			}
 			use(r, &s, per)
 

@@ -40,7 +40,7 @@ func (v *View) readCPUs(g *cgroup.Group, mem *scratch) (cpus, error) {
 		b, err := g.CPUBandwidth(i)
 		if err != nil {
 			if i == 0 && g.Gone() {
-				return cpus{}, ErrGone
+				return cpus{}, v.lost(g)
 			}
 			v.faultUnlessMissing(err)
 			continue

@@ -99,7 +99,9 @@ func (v *View) withCPUs(use func(c *cpus) error) error {
 	if err != nil {
 		return err
 	}
-	if err := v.gone(g); err != nil {
+	if err := v.gone(g); errors.Is(err, errMoved) {
+		return v.withCPUs(use)
+	} else if err != nil {
 		return err
 	}
 	return use(&c)

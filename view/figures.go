@@ -1,5 +1,7 @@
 package view
 
+import "errors"
+
 // Figures sums up what a view shows, for status displays.
 type Figures struct {
 	MemTotal    uint64 // bytes, as in meminfo
@@ -12,6 +14,15 @@ type Figures struct {
 // Figures reads them now. The error is ErrGone for a container that ended, or
 // that has no cgroup yet.
 func (v *View) Figures() (Figures, error) {
+	for {
+		f, err := v.figures()
+		if !errors.Is(err, errMoved) {
+			return f, err
+		}
+	}
+}
+
+func (v *View) figures() (Figures, error) {
 	g, err := v.cgroup()
 	if err != nil {
 		return Figures{}, err

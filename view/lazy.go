@@ -58,7 +58,7 @@ func (v *View) seekLocked() (*cgroup.Group, error) {
 		return nil, err
 	}
 	init := v.host.initAmong(pids)
-	g, err := v.fs.Group(init, at)
+	g, err := v.bindLocked(init, at)
 	if err == nil {
 		v.init = init
 	}
@@ -96,15 +96,20 @@ func (v *View) lazy() bool {
 	return v.container.PID == 0 && v.container.CgroupsPath == ""
 }
 
-// groupGone ends a view whose group was removed. A container that is known by
-// its id alone may be started again: another view takes the place, and the number.
-func (r *Registry) groupGone(v *View) {
+// groupRemoved ends a view whose group was removed, unless the container's init is in
+// another one.
+func (r *Registry) groupRemoved(v *View) {
 	v.mu.Lock()
 	g := v.group
 	v.mu.Unlock()
-	if g != nil && !g.Gone() {
-		return
+	if g == nil || g.Gone() && !v.moved(g) {
+		r.containerEnded(v)
 	}
+}
+
+// containerEnded ends a view. A container that is known by its id alone may be started
+// again: another view takes the place, and the number.
+func (r *Registry) containerEnded(v *View) {
 	lazy := v.lazy()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,7 +122,7 @@ func (r *Registry) groupGone(v *View) {
 	}
 	r.unwatchLocked(v)
 	next := r.newView(v.Number, v.Container())
-	next.found, next.vanish = r.found, r.groupGone
+	next.found, next.vanish = r.found, r.containerEnded
 	r.byID[next.container.ID] = next
 	r.byNumber[next.Number%slots].Store(next)
 	v.close()

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -165,6 +166,9 @@ func (v *View) sampleLoad() {
 	if err == nil {
 		t = v.readTasks(g)
 		err = v.gone(g)
+	}
+	if errors.Is(err, errMoved) {
+		return // the next period counts where it is now
 	}
 	v.load.mu.Lock()
 	defer v.load.mu.Unlock()

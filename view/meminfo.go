@@ -211,7 +211,7 @@ func (v *View) governing(g *cgroup.Group, hostTotal uint64) (governs, error) {
 		limit, err := g.MemoryLimit(i)
 		if err != nil {
 			if i == 0 && g.Gone() {
-				return gov, ErrGone
+				return gov, v.lost(g)
 			}
 			v.fault(err)
 			continue

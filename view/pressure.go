@@ -36,7 +36,7 @@ func (v *View) appendPressure(resource string, host hostFile, b []byte) ([]byte,
 		return out, nil
 	}
 	if g.Gone() {
-		return b, ErrGone
+		return b, v.lost(g)
 	}
 	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EOPNOTSUPP) {
 		v.fault(err)

@@ -53,18 +53,25 @@ func NewRegistry(host *Host, fs *cgroup.FS, log *slog.Logger, opts Options) *Reg
 	r := &Registry{host: host, fs: fs, log: log, opts: opts, byID: map[string]*View{}, next: 1}
 	r.callers.init(host.root)
 	var err error
-	if r.watch, err = newWatch(log, r.groupGone); err != nil {
+	if r.watch, err = newWatch(log, r.groupRemoved); err != nil {
 		log.Warn("views end only when the runtime tells, or somebody reads", "error", err)
 	}
 	r.restore()
 	return r
 }
 
-// found has a registered view end with its group. It is called with the view's
-// lock held.
+// found has the removal of a registered view's group noticed. It is called with the
+// view's lock held, for each group that the view comes to.
 func (r *Registry) found(v *View, g *cgroup.Group) {
 	dir := g.Dir()
-	if r.watch == nil || v.watched != "" || dir == "" {
+	if r.watch == nil || v.watched == dir {
+		return
+	}
+	if v.watched != "" {
+		r.watch.drop(v, v.watched)
+		v.watched = ""
+	}
+	if dir == "" {
 		return
 	}
 	if err := r.watch.add(v, dir); err != nil {
@@ -97,7 +104,7 @@ func (r *Registry) restore() {
 	for n, l := range j.live {
 		r.next = max(r.next, n%slots+1)
 		v := r.newView(n, *l.Container)
-		v.found, v.vanish = r.found, r.groupGone
+		v.found, v.vanish = r.found, r.containerEnded
 		if c := l.Container; c.PID != 0 {
 			// Another process may have its number by now.
 			if start, err := r.host.startOf(c.PID); err != nil || start != l.Start {
@@ -184,7 +191,7 @@ func (r *Registry) Add(c Container) (*View, error) {
 		return nil, err
 	}
 	v := r.newView(number, c)
-	v.found, v.vanish = r.found, r.groupGone
+	v.found, v.vanish = r.found, r.containerEnded
 	r.byID[c.ID] = v
 	r.noteLocked(v) // before the kernel can know the number
 	r.byNumber[number%slots].Store(v)

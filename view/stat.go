@@ -85,7 +85,7 @@ func (v *View) appendStat(b []byte) ([]byte, error) {
 // now. It returns the counters of all CPUs together, and those of the shown
 // CPUs, which are in mem.
 func (v *View) cpuTimes(g *cgroup.Group, mem *scratch) (total cpuTimes, shown []cpuTimes, err error) {
-	s := cpuSample{}
+	s := cpuSample{group: g.UsageID()}
 	if s.shown, err = v.readCPUs(g, mem); err != nil {
 		return total, nil, err
 	}

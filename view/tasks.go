@@ -25,6 +25,7 @@ type tasks struct {
 	mu  sync.Mutex // held across the count: all who wait want this view's
 	at  time.Duration
 	set bool
+	of  *cgroup.Group
 	taskFigures
 }
 
@@ -34,7 +35,7 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := v.host.now()
-	if t.set && now-t.at < hostAge && now >= t.at {
+	if t.set && t.of == g && now-t.at < hostAge && now >= t.at {
 		return t.taskFigures
 	}
 	tids, err := g.Tasks(nil, maxTasksScanned)
@@ -49,7 +50,7 @@ func (v *View) readTasks(g *cgroup.Group) taskFigures {
 			t.lastPID = pid
 		}
 	}
-	t.at, t.set = now, true
+	t.at, t.of, t.set = now, g, true
 	return t.taskFigures
 }
 

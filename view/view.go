@@ -50,13 +50,14 @@ type View struct {
 	mu        sync.Mutex
 	container Container
 	group     *cgroup.Group
-	bound     bool // group was found by the init's pid
-	released  bool // keeps no descriptors any more
+	followed  *cgroup.Process // the init, by which group was found; nil: by its path alone
+	checked   time.Time       // when the init's group was read last
+	released  bool            // keeps no descriptors any more
 	start     time.Duration
 	startSet  bool
 	init      int           // pid of the init, where it was found by the container's id
 	sought    time.Duration // when it was looked for last, since boot
-	watched   string        // directory of the group whose removal ends the view
+	watched   string        // directory of the group, the removal of which is noticed
 
 	ended   atomic.Bool // its group was removed
 	suspect atomic.Bool // a file was missing that may mean so
@@ -73,12 +74,19 @@ type View struct {
 	sampler *sampler // the registry's
 	kept    *Kept    // the registry's
 	found   func(*View, *cgroup.Group)
-	vanish  func(*View)
+	vanish  func(*View) // its container has ended
 }
 
 // Append appends the content of a file. The error is ErrGone for a container
 // that ended.
-func (v *View) Append(f *File, b []byte) ([]byte, error) { return f.Append(v, b) }
+func (v *View) Append(f *File, b []byte) ([]byte, error) {
+	for {
+		out, err := f.Append(v, b)
+		if !errors.Is(err, errMoved) {
+			return out, err
+		}
+	}
+}
 
 // Container is what is known of the container now.
 func (v *View) Container() Container {
@@ -95,47 +103,6 @@ func (v *View) Running() bool {
 	}
 	_, err := os.Stat(filepath.Join(v.host.root, "proc", strconv.Itoa(pid)))
 	return err == nil
-}
-
-// cgroup gives the container's group, found when it is first needed: between
-// its creation and its start a container may have a path but no process.
-func (v *View) cgroup() (*cgroup.Group, error) {
-	if v.ended.Load() {
-		return nil, ErrGone
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.group != nil && (v.bound || v.container.PID == 0) {
-		return v.group, nil
-	}
-	g, err := v.findLocked()
-	switch {
-	case errors.Is(err, cgroup.ErrGone):
-		return nil, ErrGone
-	case err != nil:
-		return nil, fmt.Errorf("container %s: %w", v.container.ID, err)
-	}
-	if v.group != nil && !v.released {
-		v.group.Close()
-	}
-	v.group, v.bound = g, v.container.PID != 0
-	if v.released {
-		g.Close() // it opens its files for each read from now on
-	} else if v.found != nil {
-		v.found(v, g)
-	}
-	return g, nil
-}
-
-func (v *View) findLocked() (*cgroup.Group, error) {
-	c := &v.container
-	switch {
-	case c.PID != 0:
-		return v.fs.Group(c.PID, c.CgroupsPath)
-	case c.CgroupsPath != "":
-		return v.fs.GroupOfSpec(c.CgroupsPath)
-	}
-	return v.seekLocked()
 }
 
 // PID is the container's init as the daemon sees it: as the runtime told, or as
@@ -157,6 +124,10 @@ func (v *View) pidLocked() int {
 func (v *View) started() (start time.Duration, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	return v.startedLocked()
+}
+
+func (v *View) startedLocked() (start time.Duration, known bool) {
 	if pid := v.pidLocked(); !v.startSet && pid != 0 {
 		start, err := v.host.startOf(pid)
 		if err != nil {
@@ -174,10 +145,13 @@ func (v *View) keepClock(g *cgroup.Group) {
 		if v.kept == nil {
 			return
 		}
-		// An id is used again when a container is restarted, a group is not.
-		identity := fmt.Sprintf("%s %d", v.Container().ID, g.Inode())
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		// An id is used again when a container is restarted.
+		identity := fmt.Sprintf("%s %d", v.container.ID, v.start)
+		if v.pidLocked() == 0 {
+			identity = fmt.Sprintf("%s %d", v.container.ID, g.Inode())
+		}
 		if v.released {
 			return // nobody would give the room back
 		}
@@ -188,25 +162,39 @@ func (v *View) keepClock(g *cgroup.Group) {
 	})
 }
 
-// startOf reads when a process started, since boot: field 22 of
-// /proc/<pid>/stat (proc_pid_stat(5)), in ticks.
+// startOf reads when a process started, since boot.
 func (h *Host) startOf(pid int) (time.Duration, error) {
+	_, start, err := h.processStat(pid)
+	return start, err
+}
+
+// lives reports whether the process that started then has not begun to end.
+func (h *Host) lives(pid int, start time.Duration) bool {
+	const exiting = 0x4 // PF_EXITING in include/linux/sched.h
+	flags, started, err := h.processStat(pid)
+	return err == nil && started == start && flags&exiting == 0
+}
+
+// processStat reads the flags of a process, and when it started, since boot: fields 9
+// and 22 of /proc/<pid>/stat (proc_pid_stat(5)), the latter in ticks.
+func (h *Host) processStat(pid int) (flags uint64, start time.Duration, err error) {
 	name := filepath.Join(h.root, "proc", strconv.Itoa(pid), "stat")
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// The name in field 2 may hold blanks and parentheses; after it come field 3 and on.
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	const startTime = 22 - 3
-	if len(f) <= startTime {
-		return 0, fmt.Errorf("%s has %d fields", name, len(f)+2)
+	const first, flagsAt, startAt = 3, 9 - 3, 22 - 3
+	if len(f) <= startAt {
+		return 0, 0, fmt.Errorf("%s has %d fields", name, len(f)+first-1)
 	}
-	n, err := strconv.ParseUint(string(f[startTime]), 10, 53)
+	flags, _ = strconv.ParseUint(string(f[flagsAt]), 10, 64)
+	n, err := strconv.ParseUint(string(f[startAt]), 10, 53)
 	if err != nil {
-		return 0, fmt.Errorf("%s: field 22: %w", name, err)
+		return 0, 0, fmt.Errorf("%s: field 22: %w", name, err)
 	}
-	return time.Duration(n) * tick, nil
+	return flags, time.Duration(n) * tick, nil
 }
 
 // fault notes a cgroup file that could not be read: its figure is 0. The
@@ -216,7 +204,7 @@ func (v *View) fault(err error) {
 		return
 	}
 	v.suspect.Store(true)
-	if (errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)) && v.removed() {
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, os.ErrNotExist) && v.removed() {
 		return
 	}
 	if v.faults.Add(1) == 1 && v.log != nil {
@@ -224,14 +212,6 @@ func (v *View) fault(err error) {
 		v.log.Warn("a cgroup file can't be read, its figures are shown as 0",
 			"container", c.ID, "namespace", c.Namespace, "pod", c.Pod, "name", c.Name, "error", err)
 	}
-}
-
-// removed says that the view's group does not exist any more.
-func (v *View) removed() bool {
-	v.mu.Lock()
-	g := v.group
-	v.mu.Unlock()
-	return g != nil && g.Gone()
 }
 
 // faultUnlessMissing is fault for files that not every kernel has.
@@ -252,25 +232,6 @@ func (v *View) figure(n uint64, err error) uint64 {
 	return n
 }
 
-// gone ends a render: figures of a group that was removed meanwhile are not
-// shown. It looks at the directory only after a file was missing.
-func (v *View) gone(g *cgroup.Group) error {
-	if v.ended.Load() {
-		return ErrGone
-	}
-	if !v.suspect.Swap(false) {
-		return nil
-	}
-	if g.Gone() {
-		v.ended.Store(true)
-		if v.vanish != nil {
-			v.vanish(v)
-		}
-		return ErrGone
-	}
-	return nil
-}
-
 // close ends the view; reads end with ErrGone.
 func (v *View) close() {
 	v.ended.Store(true)
@@ -287,6 +248,9 @@ func (v *View) release() {
 	if v.group != nil {
 		gone = v.group.Gone()
 		v.group.Close()
+	}
+	if v.followed != nil {
+		v.followed.Close()
 	}
 	v.clock.end(gone)
 }
