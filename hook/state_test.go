@@ -129,6 +129,29 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// FuzzSplit: each annotation is the pod's or the container's own, whatever is listed.
+func FuzzSplit(f *testing.F) {
+	for _, s := range []string{`{"a":"1"}`, `{"a":"2","x":"3"}`, `null`, `{`, `{"a":1}`, `[]`, `""`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, listed string) {
+		all := map[string]string{"a": "1", "lxcfs.nri.io/inject": "true", AnnotationOwn: listed}
+		pod, own := Split(all)
+		for key, value := range all {
+			_, isOwn := own[key]
+			if got, isPods := pod[key]; isPods == isOwn || isPods && got != value {
+				t.Errorf("%q: %s: pod %q, own %q", listed, key, pod, own)
+			}
+		}
+		sentPod, sentOwn := Split(known(all))
+		for _, key := range []string{"lxcfs.nri.io/inject", "lxcfs"} {
+			if sentPod[key] != pod[key] || sentOwn[key] != own[key] {
+				t.Errorf("%q: %s: the daemon is told pod %q, own %q, not %q, %q", listed, key, sentPod, sentOwn, pod, own)
+			}
+		}
+	})
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, s := range []string{"HTTP/1.0 200 OK\r\n\r\n{\"inject\":true,\"mounts\":9}", "HTTP/1.1 500 x\r\nA: b\r\n\r\n{\"error\":\"e\"}", "HTTP/1.0 404\r\n\r\nnot found", ""} {
 		f.Add([]byte(s))

@@ -101,12 +101,11 @@ func (v *View) useLocked(g *cgroup.Group) {
 // that it has left, nil if it is where it was, or has ended.
 func (v *View) followLocked() (left *cgroup.Group) {
 	v.checked = time.Now()
-	start, known := v.startedLocked()
 	g, err := v.followed.Group(v.group)
 	if err != nil || g == v.group {
 		return nil
 	}
-	if !known || !v.host.lives(v.pidLocked(), start) {
+	if !v.livesLocked() {
 		g.Close()
 		return nil
 	}
@@ -116,6 +115,12 @@ func (v *View) followLocked() (left *cgroup.Group) {
 		return nil // it is closed
 	}
 	return left
+}
+
+// livesLocked reports whether the container's init is known, and has not begun to end.
+func (v *View) livesLocked() bool {
+	start, known := v.startedLocked()
+	return known && v.host.lives(v.pidLocked(), start)
 }
 
 // leave takes in what the container has used in a group that its init has left, if that

@@ -244,9 +244,8 @@ func (v *View) release() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.released = true
-	gone := v.group == nil
+	gone := v.group == nil || v.group.Gone() && !v.livesLocked()
 	if v.group != nil {
-		gone = v.group.Gone()
 		v.group.Close()
 	}
 	if v.followed != nil {
