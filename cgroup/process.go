@@ -14,7 +14,7 @@ type Process struct {
 	fs   *FS
 	spec string // path that the runtime named, "" if unknown
 	file *file  // /proc/<pid>/cgroup, shared with nobody: another process may get the number
-	seen []byte // of it
+	seen []byte // of it, when the process was last found where it was
 }
 
 // Process returns a process. spec is linux.cgroupsPath of the container's OCI spec,
@@ -42,9 +42,14 @@ func (p *Process) Group(current *Group) (*Group, error) {
 		if same = current != nil && bytes.Equal(b, p.seen); same {
 			return nil
 		}
-		p.seen = append(p.seen[:0], b...)
-		paths, err = parsePaths(string(b))
-		return err
+		if paths, err = parsePaths(string(b)); err != nil {
+			return err
+		}
+		paths = paths.container(p.spec)
+		if same = current != nil && !paths.leave(current.paths); same {
+			p.seen = append(p.seen[:0], b...)
+		}
+		return nil
 	})
 	switch {
 	case isGone(err):
@@ -54,10 +59,7 @@ func (p *Process) Group(current *Group) (*Group, error) {
 	case same:
 		return current, nil
 	}
-	paths = paths.container(p.spec)
-	if current != nil && !paths.leave(current.paths) {
-		return current, nil
-	}
+	p.seen = p.seen[:0] // of another group
 	return p.fs.GroupAt(paths), nil
 }
 

@@ -139,6 +139,42 @@ func TestFollowsTheInit(t *testing.T) {
 	waitFor(t, "end of the view, which nobody reads", func() bool { return r.Get("c") == nil })
 }
 
+// TestUseBeforeTheMove counts, though nobody read in time.
+func TestUseBeforeTheMove(t *testing.T) {
+	r := liveRegistry(t, Options{})
+	a, b := limited(t, 64), limited(t, 128)
+	cmd := busy(t, a)
+	v := add(t, r, Container{ID: "c", PID: cmd.Process.Pid, CgroupsPath: a.Name})
+	count := counters(t, v)
+	before := count()
+	used := func() (ticks uint64) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range bytes.Fields(b)[13:15] { // utime and stime
+			n, err := strconv.ParseUint(string(word), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ticks += n
+		}
+		return ticks
+	}
+	from := used()
+	waitFor(t, "use", func() bool { return used() > from+20 })
+	syscall.Kill(cmd.Process.Pid, syscall.SIGSTOP) //nolint:errcheck // it is ours
+	b.Enter(t, cmd.Process.Pid)
+	due(v)
+	// It starts other programs, too.
+	if now, least := count(), before+used()-from-2; now < least || now > 2*least+20 {
+		t.Errorf("%d ticks after the move, want about %d", now, least)
+	}
+	if n := total(t, v); n != 128 {
+		t.Errorf("%d MiB, want 128", n)
+	}
+}
+
 // TestCallersInit: who reads the files of any reader is found by the init of its PID
 // namespace, wherever that is.
 func TestCallersInit(t *testing.T) {
