@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 )
 
 // Mount is a file or directory that a container shall have.
@@ -186,7 +188,7 @@ func sharedWithHost(on *mountinfo.Info) bool {
 		if err != nil {
 			return true
 		}
-		found, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+		found, err := mounttable.Read(f, func(m *mountinfo.Info) (skip, stop bool) {
 			return peerGroup(m) != group, peerGroup(m) == group
 		})
 		f.Close()

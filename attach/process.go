@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 )
 
 // ErrGone says that the process has ended.
@@ -73,7 +75,7 @@ func (p *process) open(name string) error {
 	}
 	f := os.NewFile(uintptr(fd), "mountinfo")
 	defer f.Close()
-	p.mounts, err = mountinfo.GetMountsFromReader(f, nil)
+	p.mounts, err = mounttable.Read(f, nil)
 	return err
 }
 

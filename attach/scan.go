@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 )
 
 // Ours says which mounts are meant, wherever they are: those of files and
@@ -85,7 +87,7 @@ func (o Ours) in(pid int) bool {
 		return false
 	}
 	defer f.Close()
-	found, err := mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+	found, err := mounttable.Read(f, func(m *mountinfo.Info) (skip, stop bool) {
 		return !o.concerns(m), o.concerns(m)
 	})
 	return err == nil && len(found) > 0

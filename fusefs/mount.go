@@ -17,6 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 	"github.com/lxcfs-nri/lxcfs-nri/view"
 )
 
@@ -240,7 +241,7 @@ func mountedOn(dir string) (string, error) {
 	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
 		dir = filepath.Join(parent, filepath.Base(dir))
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
+	mounts, err := mounttable.Own(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
 	if err != nil {
 		return "", fmt.Errorf("looking for mounts: %w", err)
 	}

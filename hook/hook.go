@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 )
 
 // Hook is one run of the hook.
@@ -64,7 +66,7 @@ func (h *Hook) failed(err error) (string, error) {
 
 // create gives a container its files, and says how.
 func (h *Hook) create(s *state, deadline time.Time) (string, error) {
-	mounts, err := ownMounts()
+	mounts, err := mounttable.Own(nil)
 	if err != nil {
 		return "", err
 	}

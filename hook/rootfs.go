@@ -64,12 +64,3 @@ func hasProc(mounts []*mountinfo.Info, rootfs string) bool {
 	}
 	return false
 }
-
-func ownMounts() ([]*mountinfo.Info, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return mountinfo.GetMountsFromReader(f, nil)
-}

@@ -1,7 +1,7 @@
 package node
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/lxcfs-nri/lxcfs-nri/internal/mounttable"
 )
 
 // leaveCgroups moves this process into the cgroups of process 1.
@@ -17,26 +19,26 @@ func leaveCgroups() error {
 	if err != nil {
 		return err
 	}
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	all, err := mounttable.Own(nil)
 	if err != nil {
 		return err
 	}
+	reachable := slices.DeleteFunc(slices.Clone(all), func(m *mountinfo.Info) bool { return !mounttable.Reachable(all, m) })
 	own := []byte(strconv.Itoa(os.Getpid()))
+	var errs []error
 	for line := range strings.Lines(string(groups)) {
 		// hierarchy:controllers:path, see cgroups(7).
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(f) != 3 {
-			return fmt.Errorf("/proc/1/cgroup: can't make sense of %q", line)
+			continue
 		}
-		dir, ok := groupDir(mounts, f[1], f[2])
+		dir, ok := groupDir(reachable, f[1], f[2])
 		if !ok {
 			continue // not mounted: no runtime has used it either
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), own, 0); err != nil {
-			return err
-		}
+		errs = append(errs, os.WriteFile(filepath.Join(dir, "cgroup.procs"), own, 0))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // groupDir finds the folder of a group; no controllers are cgroup2's.
@@ -49,7 +51,7 @@ func groupDir(mounts []*mountinfo.Info, controllers, path string) (string, bool)
 		} else if m.FSType != "cgroup" || !slices.Contains(strings.Split(m.VFSOptions, ","), strings.Split(controllers, ",")[0]) {
 			continue
 		}
-		if rel, err := filepath.Rel(m.Root, path); err == nil && !strings.HasPrefix(rel, "..") {
+		if rel, err := filepath.Rel(m.Root, path); err == nil && filepath.IsLocal(rel) {
 			return filepath.Join(m.Mountpoint, rel), true
 		}
 	}

@@ -19,6 +19,8 @@ func TestGroupDir(t *testing.T) {
 		{"cpu,cpuacct", "/", "/sys/fs/cgroup/cpu,cpuacct"},
 		{"name=systemd", "/init.scope", "/sys/fs/cgroup/systemd/init.scope"},
 		{"memory", "/node/init", "/sys/fs/cgroup/memory/init"},
+		{"memory", "/node/..init", "/sys/fs/cgroup/memory/..init"},
+		{"memory", "/node/a b:c\\d (deleted)", "/sys/fs/cgroup/memory/a b:c\\d (deleted)"},
 		{"memory", "/other", ""},
 		{"misc", "/", ""},
 	} {
