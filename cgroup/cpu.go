@@ -2,7 +2,7 @@ package cgroup
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"math"
 	"math/bits"
 )
@@ -15,7 +15,7 @@ type cpuLevel struct {
 }
 
 func newCPULevel(p place) cpuLevel {
-	if p.v2 {
+	if p.h.v2 {
 		return cpuLevel{max: p.file("cpu.max")}
 	}
 	return cpuLevel{quota: p.file("cpu.cfs_quota_us"), period: p.file("cpu.cfs_period_us")}
@@ -57,15 +57,14 @@ func (g *Group) CPUBandwidth(level int) (b CPUBandwidth, err error) {
 	return b, err
 }
 
-// parseCPUMax parses cpu.max: "max 100000" or "50000 100000", in µs.
+// parseCPUMax parses cpu.max: "max 100000" or "50000 100000", in µs. More fields
+// than these are ignored.
 func parseCPUMax(b []byte) (quota, period uint64, err error) {
-	q, p, ok := bytes.Cut(bytes.TrimSpace(b), []byte(" "))
-	if !ok {
-		return 0, 0, fmt.Errorf("%q is not quota and period", clip(string(b)))
+	q, rest, _ := bytes.Cut(bytes.TrimSpace(b), space)
+	if quota, err = parseLimit(q, 0); err != nil || quota == NoLimit {
+		return quota, 0, err
 	}
-	if quota, err = parseLimit(q); err != nil {
-		return 0, 0, err
-	}
+	p, _, _ := bytes.Cut(bytes.TrimSpace(rest), space)
 	period, err = parseUint(p)
 	return quota, period, err
 }
@@ -90,133 +89,142 @@ type CPUTime struct {
 
 type usageFiles struct {
 	stat *file // cpu.stat
-	// v1: usage_all (since Linux 4.7) tells user and system time as the ticks
-	// found them, usage_percpu the exact time of both together.
+	// unified is cgroup2's cpu.stat, which every group has, where no v1 hierarchy
+	// counts use.
+	unified *file
+	// v1: usage_all (since Linux 4.7) has user and system time as the ticks found
+	// them, usage_percpu the exact time of both together.
 	all, exact *file
 }
 
 func newUsageFiles(g *Group) usageFiles {
 	var u usageFiles
-	// A root's use is the host's: no group was made there.
-	if p, ok := g.own("cpu"); ok && p.path != "/" {
+	p, cpu := g.owns("cpu")
+	if cpu {
 		u.stat = p.file("cpu.stat")
 	}
-	if p, ok := g.own("cpuacct"); ok && !p.v2 && p.path != "/" {
-		u.all, u.exact = p.file("cpuacct.usage_all"), p.file("cpuacct.usage_percpu")
+	a, ok := g.owns("cpuacct")
+	switch {
+	case !ok:
+	case !a.h.v2:
+		u.all, u.exact = a.file("cpuacct.usage_all"), a.file("cpuacct.usage_percpu")
+	case cpu && !p.h.v2:
+		u.unified = a.file("cpu.stat")
 	}
 	return u
 }
 
 // parseCPUStat parses cpu.stat of either version, into µs.
-func parseCPUStat(b []byte) (u CPUUsage, err error) {
-	err = forLines(b, func(line []byte) error {
+func parseCPUStat(b []byte) (u CPUUsage) {
+	for line := range lines(b) {
 		key, value, _ := bytes.Cut(line, space)
-		var into *uint64
-		unit := uint64(1)
-		switch string(key) {
-		case "user_usec":
-			into = &u.User
-		case "system_usec":
-			into = &u.System
-		case "nice_usec": // since Linux 6.11
-			into = &u.Nice
-		case "nr_throttled":
-			into = &u.ThrottledPeriods
-		case "throttled_usec":
-			into = &u.Throttled
-		case "throttled_time": // v1
-			into, unit = &u.Throttled, 1000
-		default:
-			return nil
-		}
 		n, err := parseUint(value)
 		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			continue
 		}
-		*into = n / unit
-		return nil
-	})
+		switch string(key) {
+		case "user_usec":
+			u.User = n
+		case "system_usec":
+			u.System = n
+		case "nice_usec": // since Linux 6.11
+			u.Nice = n
+		case "nr_throttled":
+			u.ThrottledPeriods = n
+		case "throttled_usec":
+			u.Throttled = n
+		case "throttled_time": // v1
+			u.Throttled = n / 1000
+		}
+	}
 	// user_usec has nice_usec in it.
 	u.Nice = min(u.Nice, u.User)
 	u.User -= u.Nice
-	return u, err
+	return u
 }
 
 // CPUUsage reads the group's use; per-CPU times are appended to perCPU where
-// the kernel has them (v1).
+// the kernel has them (v1). What can't be read is 0.
 func (g *Group) CPUUsage(perCPU []CPUTime) (CPUUsage, []CPUTime, error) {
 	var u CPUUsage
+	var errStat, errUse error
 	if g.usage.stat != nil {
-		err := g.usage.stat.with(func(b []byte) (err error) { u, err = parseCPUStat(b); return err })
-		if err != nil {
-			return u, perCPU, err
+		errStat = g.usage.stat.with(func(b []byte) error { u = parseCPUStat(b); return nil })
+	}
+	switch {
+	case g.usage.unified != nil:
+		throttled := u.Throttled
+		errUse = g.usage.unified.with(func(b []byte) error { u = parseCPUStat(b); return nil })
+		u.Throttled = throttled
+	case g.usage.all != nil:
+		start := len(perCPU)
+		errUse = g.usage.all.with(func(b []byte) error { perCPU = parseUsageAll(b, perCPU); return nil })
+		if errUse == nil {
+			errUse = g.usage.exact.with(func(b []byte) error { scaleUsage(b, perCPU[start:]); return nil })
+		}
+		u.User, u.System, u.Nice = 0, 0, 0
+		for _, t := range perCPU[start:] {
+			u.User += t.User
+			u.System += t.System
 		}
 	}
-	if g.usage.all == nil {
-		return u, perCPU, nil
-	}
-	err := g.usage.all.with(func(b []byte) (err error) {
-		perCPU, err = parseUsageAll(b, perCPU)
-		return err
-	})
-	if err == nil {
-		err = g.usage.exact.with(func(b []byte) error { return scaleUsage(b, perCPU) })
-	}
-	u.User, u.System, u.Nice = 0, 0, 0
-	for _, t := range perCPU {
-		u.User += t.User
-		u.System += t.System
-	}
-	return u, perCPU, err
+	return u, perCPU, errors.Join(errStat, errUse)
 }
 
 // parseUsageAll parses cpuacct.usage_all: a header, then "cpu user system" in ns.
-func parseUsageAll(b []byte, times []CPUTime) ([]CPUTime, error) {
-	err := forLines(b, func(line []byte) error {
+func parseUsageAll(b []byte, times []CPUTime) []CPUTime {
+	for line := range lines(b) {
 		if bytes.HasPrefix(line, []byte("cpu")) {
-			return nil
+			continue
 		}
-		var n [3]uint64
-		for i := range n {
-			word, rest, _ := bytes.Cut(line, []byte(" "))
-			v, err := parseUint(word)
-			if err != nil {
-				return err
-			}
-			n[i], line = v, rest
+		cpu, rest, _ := bytes.Cut(line, space)
+		user, system, _ := bytes.Cut(rest, space)
+		n, err1 := parseUint(cpu)
+		u, err2 := parseUint(user)
+		s, err3 := parseUint(system)
+		if err1 != nil || err2 != nil || err3 != nil || n > maxCPU {
+			continue
 		}
-		if n[0] > maxCPU {
-			return fmt.Errorf("cpu %d: at most %d are possible", n[0], maxCPU)
-		}
-		times = append(times, CPUTime{CPU: int(n[0]), User: n[1] / 1000, System: n[2] / 1000})
-		return nil
-	})
-	return times, err
+		times = append(times, CPUTime{CPU: int(n), User: u / 1000, System: s / 1000})
+	}
+	return times
 }
 
-// scaleUsage parts the exact times of cpuacct.usage_percpu, in ns, by what
-// ticks have found: a group that is throttled runs in step with the ticks, and
-// is found far too often or too seldom. So does the kernel for processes
-// (cputime_adjust in kernel/sched/cputime.c). Both files list the same CPUs.
-func scaleUsage(b []byte, times []CPUTime) error {
-	rest := bytes.TrimSpace(b)
-	for i := range times {
-		var word []byte
-		word, rest, _ = bytes.Cut(rest, space)
-		ns, err := parseUint(word)
-		if err != nil {
-			return fmt.Errorf("CPU %d: %w", times[i].CPU, err)
-		}
-		t, exact := &times[i], ns/1000
-		if found := t.User + t.System; found > 0 {
-			hi, lo := bits.Mul64(exact, t.System)
-			t.System = exact
-			if hi < found {
-				t.System, _ = bits.Div64(hi, lo, found)
-			}
-		}
-		t.System = min(t.System, exact)
-		t.User = exact - t.System
+// scaleUsage splits the exact times of cpuacct.usage_percpu, in ns, in the ratio
+// that the ticks sampled: a group that is throttled runs in step with the ticks,
+// which find it far too often or too seldom. So does the kernel for processes
+// (cputime_adjust in kernel/sched/cputime.c). Both files list the possible CPUs; if
+// one of them has a line less, CPUs are taken to be numbered without gaps.
+func scaleUsage(b []byte, times []CPUTime) {
+	words := 0
+	for range bytes.FieldsSeq(b) {
+		words++
 	}
-	return nil
+	aligned := words == len(times)
+	i, cpu := 0, 0
+	for word := range bytes.FieldsSeq(b) {
+		for !aligned && i < len(times) && times[i].CPU < cpu {
+			i++
+		}
+		if i < len(times) && (aligned || times[i].CPU == cpu) {
+			if ns, err := parseUint(word); err == nil {
+				times[i].scale(ns / 1000)
+			}
+			i++
+		}
+		cpu++
+	}
+}
+
+// scale gives a CPU its exact time.
+func (t *CPUTime) scale(exact uint64) {
+	if found := t.User + t.System; found > 0 {
+		hi, lo := bits.Mul64(exact, t.System)
+		t.System = exact
+		if hi < found {
+			t.System, _ = bits.Div64(hi, lo, found)
+		}
+	}
+	t.System = min(t.System, exact)
+	t.User = exact - t.System
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of a search for a group: a container may make very many below its own.
@@ -23,7 +25,7 @@ const (
 // is all that is below them. Of several the outermost counts. The error is ErrGone if
 // there is none, or one without processes.
 func (fs *FS) FindID(id string) (at string, pids []int, err error) {
-	root, _, ok := fs.hierarchy("memory")
+	root, ok := fs.searchRoot()
 	if !ok || id == "" {
 		return "", nil, fmt.Errorf("container %s: %w", id, ErrGone)
 	}
@@ -66,19 +68,40 @@ func namedAfter(name, id string) bool {
 	return name == id || strings.HasSuffix(name, "-"+id) && !strings.Contains(name, "conmon")
 }
 
+// searchRoot returns the directory below which a group is looked for by its name: that
+// of the memory controller, or of the first other one that can be reached.
+func (fs *FS) searchRoot() (dir string, ok bool) {
+	all := fs.mounted().searched()
+	if len(all) == 0 {
+		return "", false
+	}
+	return all[0].dir, true
+}
+
 // Processes lists those of the group that linux.cgroupsPath names and of its
-// descendants, in order: none where there is no such group.
+// descendants, in order, by the first hierarchy that has some; none if there is no
+// such group.
 func (fs *FS) Processes(cgroupsPath string) []int {
 	at, err := SpecPath(cgroupsPath)
-	root, _, ok := fs.hierarchy("memory")
-	if err != nil || !ok || at == "/" {
+	if err != nil || at == "/" {
 		return nil
 	}
-	return processes(filepath.Join(root, at))
+	for _, h := range fs.mounted().searched() {
+		if dir, ok := h.directory(h.of(at)); ok {
+			if pids := processes(dir); len(pids) > 0 {
+				return pids
+			}
+		}
+	}
+	return nil
 }
 
 // processes lists those of a group and its descendants.
 func processes(dir string) (pids []int) {
+	list := "cgroup.procs"
+	if _, err := os.ReadFile(filepath.Join(dir, list)); errors.Is(err, unix.EOPNOTSUPP) {
+		list = "cgroup.threads" // the group is threaded, and so are those below
+	}
 	err := filepath.WalkDir(dir, func(at string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -88,31 +111,20 @@ func processes(dir string) (pids []int) {
 		case len(pids) > maxSearchGroups:
 			return fs.SkipAll
 		}
-		b, err := os.ReadFile(filepath.Join(at, "cgroup.procs"))
+		b, err := os.ReadFile(filepath.Join(at, list))
 		if err != nil {
 			return nil //nolint:nilerr // removed meanwhile
 		}
-		return forLines(b, func(line []byte) error {
+		for line := range lines(b) {
 			if pid, err := parseUint(line); err == nil && pid > 0 {
 				pids = append(pids, int(pid))
 			}
-			return nil
-		})
+		}
+		return nil
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	slices.Sort(pids)
 	return pids
-}
-
-// Dir is the directory of the group, in the hierarchy by which its removal is
-// noticed; "" where there is none.
-func (g *Group) Dir() string {
-	for _, c := range []string{"memory", "cpu", "pids"} {
-		if p, ok := g.own(c); ok && p.path != "/" {
-			return p.dir
-		}
-	}
-	return ""
 }

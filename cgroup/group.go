@@ -4,16 +4,23 @@ import (
 	"cmp"
 	"errors"
 	"os"
-	"path"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Group is one container's group in every hierarchy that matters here. Its
 // methods may be called from many goroutines; Close ends it.
 type Group struct {
-	fs    *FS
-	paths Paths
-	dirs  map[string]uint64 // its own, and their inodes when the group was opened
+	fs     *FS
+	layout *layout
+	paths  Paths
+	main   place // in the hierarchy where its path is longest
+
+	dirs []ownDir // those of its directories that there were when it was opened
+	lost bool     // there was none, though its hierarchies are mounted
 
 	inode, usageID uint64
 
@@ -37,25 +44,29 @@ func (fs *FS) GroupOfSpec(spec string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := Paths{V1: map[string]string{}}
-	for c := range fs.v1 {
-		p.V1[c] = at
+	l := fs.mounted()
+	found := l.empty()
+	p := Paths{V1: make(map[string]string, len(l.v1))}
+	for c, mounts := range l.v1 {
+		var exists bool
+		p.V1[c], exists = nearest(mounts, at)
+		found = found || exists
 	}
-	if fs.unified != "" {
-		p.Unified = at
-	}
-	g := fs.GroupAt(p)
-	if g.Gone() {
-		g.Close()
+	var exists bool
+	if p.Unified, exists = nearest(l.unified, at); !found && !exists {
 		return nil, ErrGone
 	}
-	return g, nil
+	return fs.groupAt(l, p), nil
 }
 
-// GroupAt opens the group at the given paths. No file is read yet.
-func (fs *FS) GroupAt(p Paths) *Group {
-	g := &Group{fs: fs, paths: p, dirs: map[string]uint64{}}
-	g.identify()
+// GroupAt opens the group at the given paths. None of its files is read yet.
+func (fs *FS) GroupAt(p Paths) *Group { return fs.groupAt(fs.mounted(), p) }
+
+func (fs *FS) groupAt(l *layout, p Paths) *Group {
+	g := &Group{fs: fs, layout: l, paths: p}
+	g.main, _ = l.innermost(p)
+	g.main.g = g
+	g.findDirs()
 	g.memory = levelsOf(g, "memory", newMemoryLevel)
 	g.cpu = levelsOf(g, "cpu", newCPULevel)
 	g.cpuset = levelsOf(g, "cpuset", newCPUSetLevel)
@@ -67,68 +78,86 @@ func (fs *FS) GroupAt(p Paths) *Group {
 	return g
 }
 
-// identify notes which directories the group has now.
-func (g *Group) identify() {
-	of := map[string]uint64{}
-	for _, c := range []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids"} {
-		if own, ok := g.own(c); ok {
-			of[c], _ = inode(own.dir) // 0 if it does not exist
-			g.dirs[own.dir] = of[c]
+// ownDir is a directory of a group, which a later group can have again.
+type ownDir struct {
+	place
+	inode uint64
+}
+
+// findDirs notes which directories the group has now.
+func (g *Group) findDirs() {
+	g.inode, _ = g.main.inode()
+	for _, c := range controllers {
+		p, ok := g.own(c)
+		if !ok || slices.ContainsFunc(g.dirs, func(d ownDir) bool { return d.dir == p.dir }) {
+			continue
+		}
+		n, err := p.inode()
+		if err == nil {
+			g.dirs = append(g.dirs, ownDir{p, n})
+		} else if errors.Is(err, os.ErrNotExist) && p.h.isMounted() {
+			g.lost = true
+		}
+		if c == "cpu" || c == "cpuacct" {
+			g.usageID = g.usageID*31 + n
 		}
 	}
-	g.inode = cmp.Or(of["memory"], of["cpu"])
-	g.usageID = of["cpu"]*31 + of["cpuacct"]
+	g.lost = g.lost && len(g.dirs) == 0
 }
 
 // place is one directory of one controller's hierarchy.
 type place struct {
 	g    *Group
+	h    *hierarchy
 	path string // in the hierarchy
 	dir  string
-	v2   bool
 }
 
+// file returns a file of the directory, by the name that it has without mount options.
 func (p place) file(name string) *file {
+	if p.h.noPrefix {
+		_, name, _ = strings.Cut(name, ".")
+	}
 	f := p.g.fs.file(filepath.Join(p.dir, name))
 	p.g.held = append(p.g.held, f)
 	return f
 }
 
-// own gives the group's own directory for a controller.
+// own returns the group's own directory for a controller; it reports false if that
+// can't be reached. It is an ancestor's if the group has none in that hierarchy.
 func (g *Group) own(controller string) (place, bool) {
-	dir, at, v2, ok := g.fs.directory(g.paths, controller)
-	return place{g: g, path: at, dir: dir, v2: v2}, ok
+	p, ok := g.layout.find(g.paths, controller)
+	p.g = g
+	return p, ok
+}
+
+// owns is own for what a group uses: neither an ancestor's use is the group's, nor the root's,
+// which is the host's.
+func (g *Group) owns(controller string) (place, bool) {
+	p, ok := g.own(controller)
+	return p, ok && p.path != "/" && !isAbove(p.path, g.main.path)
 }
 
 // levelsOf makes a controller's levels. The v2 root is left out: it has no
 // limits, and its counters are the host's.
 func levelsOf[T any](g *Group, controller string, level func(place) T) []T {
-	own, ok := g.own(controller)
-	if !ok || (own.v2 && !g.fs.v2[controller]) {
+	p, ok := g.own(controller)
+	if !ok || (p.h.v2 && !g.layout.offers(controller)) {
 		return nil
 	}
 	var all []T
-	dir := own.dir
-	for _, at := range ancestors(own.path) {
-		if own.v2 && at == "/" {
+	for !p.h.v2 || p.path != "/" {
+		all = append(all, level(p))
+		if p.path == p.h.root {
 			break
 		}
-		all = append(all, level(place{g: g, path: at, dir: dir, v2: own.v2}))
-		dir = path.Dir(dir)
+		p.path, p.dir = above(p.path), filepath.Dir(p.dir)
 	}
 	return all
 }
 
-// Path names the group, as the hierarchy with the memory controller has it.
-func (g *Group) Path() string {
-	if len(g.memory) > 0 {
-		return g.memory[0].path
-	}
-	if g.paths.Unified != "" {
-		return g.paths.Unified
-	}
-	return g.paths.V1["cpu"]
-}
+// Path names the group, as the hierarchy has it where its path is longest.
+func (g *Group) Path() string { return cmp.Or(g.main.path, g.paths.Unified, g.paths.V1["cpu"]) }
 
 // Inode distinguishes the group from a later one of the same path; 0 for one that
 // did not exist when it was opened.
@@ -137,20 +166,41 @@ func (g *Group) Inode() uint64 { return g.inode }
 // UsageID distinguishes groups by where their CPUUsage is counted.
 func (g *Group) UsageID() uint64 { return g.usageID }
 
-// Root says that the group is the root of the hierarchy: no container's.
+// inode returns the inode of the directory.
+func (p place) inode() (uint64, error) {
+	if p.h == nil {
+		return 0, os.ErrNotExist
+	}
+	var st unix.Stat_t
+	err := unix.Stat(p.dir, &st)
+	return st.Ino, err
+}
+
+// Root reports whether the group is the root of every hierarchy: no container's.
 func (g *Group) Root() bool { return g.Path() == "/" }
 
 // Gone reports whether the group was removed, also if another one has its path by
 // now. Runtimes remove a v1 container's directories one after the other, so one that
-// is missing is enough.
+// is missing is enough, if it has been there, and its hierarchy is not hidden or
+// unmounted since.
 func (g *Group) Gone() bool {
-	for dir, was := range g.dirs {
-		now, err := inode(dir)
-		if errors.Is(err, os.ErrNotExist) || err == nil && now != was {
+	for i := range g.dirs {
+		d := &g.dirs[i]
+		now, err := d.place.inode()
+		if (errors.Is(err, os.ErrNotExist) || err == nil && now != d.inode) && d.h.isMounted() {
 			return true
 		}
 	}
-	return false
+	return g.lost
+}
+
+// Dir returns the directory of the group by which its removal is noticed; "" if it
+// has none of its own.
+func (g *Group) Dir() string {
+	if g.main.path == "/" {
+		return ""
+	}
+	return g.main.dir
 }
 
 // Close gives the group's descriptors back. Reads under way finish.

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,53 +41,20 @@ func writeFile(t *testing.T, name, content string) {
 	}
 }
 
-func TestOpenSaysWhatIsMissing(t *testing.T) {
-	root := t.TempDir()
-	_, err := Open(root)
+// checkError wants an error that says part, or none where part is "".
+func checkError(t *testing.T, in string, err error, part string) {
+	t.Helper()
+	switch {
+	case part == "" && err != nil:
+		t.Errorf("%q: %v", in, err)
+	case part != "" && (err == nil || !strings.Contains(err.Error(), part)):
+		t.Errorf("%q: error %v, want one that says %q", in, err, part)
+	}
+}
+
+func TestOpenWithoutMountinfo(t *testing.T) {
+	_, err := Open(t.TempDir())
 	checkError(t, "no mountinfo", err, "mountinfo")
-	writeFile(t, filepath.Join(root, "proc/self/mountinfo"), "22 27 0:21 / /proc rw,relatime - proc proc rw\n")
-	_, err = Open(root)
-	checkError(t, "no hierarchy", err, "mount cgroup2")
-}
-
-func TestModes(t *testing.T) {
-	const v1 = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n36 31 0:33 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
-	const v2 = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
-	const part = "42 31 0:38 /pod1 /mnt rw - cgroup2 cgroup2 rw\n"
-	for _, c := range []struct{ mounts, want string }{{v1, "v1"}, {v2 + part, "v2"}, {part + v1 + v2, "hybrid"}} {
-		root := t.TempDir()
-		writeFile(t, filepath.Join(root, "proc/self/mountinfo"), c.mounts)
-		writeFile(t, filepath.Join(root, "sys/fs/cgroup/unified/cgroup.controllers"), "cpuset\n")
-		fs, err := Open(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if fs.Mode() != c.want {
-			t.Errorf("mode %q, want %q", fs.Mode(), c.want)
-		}
-	}
-}
-
-func TestParsePaths(t *testing.T) {
-	p, err := parsePaths("12:cpu,cpuacct:/a:b c\n1:name=systemd:/x\n0::/y (deleted)\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := Paths{Unified: "/y", V1: map[string]string{"cpu": "/a:b c", "cpuacct": "/a:b c", "name=systemd": "/x"}}
-	if diff := cmp.Diff(want, p); diff != "" {
-		t.Error(diff)
-	}
-	for in, says := range map[string]string{
-		"nonsense\n":   "hierarchy:controllers:path",
-		"0::/../x\n":   "cgroup namespace",
-		"0::/a/../b\n": "clean absolute path",
-		"0::a\n":       "clean absolute path",
-		"0::/a\x00b\n": "NUL",
-		"0::/" + strings.Repeat("x", 5000) + "\n": "at most",
-	} {
-		_, err := parsePaths(in)
-		checkError(t, in, err, says)
-	}
 }
 
 func TestSpecPath(t *testing.T) {
@@ -112,6 +80,29 @@ func TestSpecPath(t *testing.T) {
 		checkError(t, c.in, err, c.err)
 		if got != c.want {
 			t.Errorf("SpecPath(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestCPUBandwidthRoundsUp(t *testing.T) {
+	for _, c := range []struct {
+		max  string
+		want int
+	}{
+		{"50000 100000", 1},
+		{"100000 100000", 1},
+		{"100001 100000", 2},
+		{"250000 100000", 3},
+		{"max 100000", math.MaxInt},
+		{"1000 0", math.MaxInt},
+	} {
+		fs := newTree(t, map[string]string{
+			"sys/fs/cgroup/a/cpu.max": c.max + "\n",
+		})
+		g := fs.GroupAt(Paths{Unified: "/a"})
+		got, err := g.CPUBandwidth(0)
+		if err != nil || got.CPUs() != c.want {
+			t.Errorf("cpu.max %q: %d CPUs (%v), want %d", c.max, got.CPUs(), err, c.want)
 		}
 	}
 }

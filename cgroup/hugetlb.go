@@ -11,16 +11,17 @@ func newHugetlbLevel(p place) hugetlbLevel { return hugetlbLevel{p} }
 // HugetlbLevels is the number of levels of the hugetlb controller.
 func (g *Group) HugetlbLevels() int { return len(g.hugetlb) }
 
-// Hugetlb is a level's limit (NoLimit where none) and use of huge pages of the
-// given size; all in bytes. Its files are not kept open: few groups use them.
+// Hugetlb returns a level's limit (NoLimit if it has none or can't be read) and
+// use (0 if it can't be read) of huge pages of the given size; all in bytes. Its
+// files are not kept open: few groups use them.
 func (g *Group) Hugetlb(level int, pageSize uint64) (limit, usage uint64, err error) {
 	l := &g.hugetlb[level]
 	name := "hugetlb." + sizeName(pageSize) + "."
 	limitName, usageName := name+"limit_in_bytes", name+"usage_in_bytes"
-	if l.v2 {
+	if l.h.v2 {
 		limitName, usageName = name+"max", name+"current"
 	}
-	if limit, err = l.once(limitName).readLimit(); err != nil || limit == NoLimit {
+	if limit, err = l.once(limitName).readLimit(pageSize); limit == NoLimit {
 		return limit, 0, err
 	}
 	usage, err = l.once(usageName).readUint()

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 )
 
@@ -22,7 +21,7 @@ type ioFiles struct {
 // newIOFiles knows v1's sources: throttle counts every request, bfq those that
 // its own scheduler saw; the recursive ones take in descendants.
 func newIOFiles(g *Group) ioFiles {
-	if p, ok := g.own("blkio"); ok && !p.v2 {
+	if p, ok := g.owns("blkio"); ok && !p.h.v2 {
 		var f ioFiles
 		for _, n := range []string{"throttle.", "bfq.", ""} {
 			f.pairs = append(f.pairs,
@@ -31,30 +30,30 @@ func newIOFiles(g *Group) ioFiles {
 		f.pairs = append(f.pairs, [2]*file{p.file("blkio.throttle.io_serviced"), p.file("blkio.throttle.io_service_bytes")})
 		return f
 	}
-	if p, ok := g.own("io"); ok && p.v2 && g.fs.v2["io"] {
+	if p, ok := g.owns("io"); ok && p.h.v2 && g.layout.offers("io") {
 		return ioFiles{stat: p.file("io.stat")}
 	}
 	return ioFiles{}
 }
 
 // IO appends the devices on which the group has done I/O. Of v1's sources the
-// first that knows of any counts. The error is os.ErrNotExist where there are none.
+// first that knows of any counts. The error is os.ErrNotExist if there are none.
 func (g *Group) IO(devs []IODevice) ([]IODevice, error) {
 	start := len(devs)
 	if f := g.io.stat; f != nil {
-		err := f.with(func(b []byte) (err error) { devs, err = parseIOStat(b, devs); return err })
+		err := f.with(func(b []byte) error { devs = parseIOStat(b, devs); return nil })
 		return devs, err
 	}
-	var missing error
+	var missing, failed error
 	found := false
 	for _, pair := range g.io.pairs {
 		for i, f := range pair {
-			err := f.with(func(b []byte) (err error) { devs, err = parseBlkio(b, devs, start, i == 1); return err })
+			err := f.with(func(b []byte) error { devs = parseBlkio(b, devs, start, i == 1); return nil })
 			switch {
 			case errors.Is(err, os.ErrNotExist):
 				missing = err
 			case err != nil:
-				return devs[:start], err
+				failed = err
 			default:
 				found = true
 			}
@@ -63,10 +62,10 @@ func (g *Group) IO(devs []IODevice) ([]IODevice, error) {
 			break
 		}
 	}
-	if !found {
+	if !found && failed == nil {
 		return devs, missing
 	}
-	return devs, nil
+	return devs, failed
 }
 
 // ioStatKeys are the keys of io.stat (cgroup-v2.rst, "IO Interface Files").
@@ -79,67 +78,66 @@ var ioStatKeys = map[string]func(*IODevice) *uint64{
 	"dios":   func(d *IODevice) *uint64 { return &d.Discards },
 }
 
-// parseIOStat parses lines such as "8:0 rbytes=4096 wbytes=0 rios=1 …". Other
-// keys (io.cost's, io.latency's) are passed over.
-func parseIOStat(b []byte, devs []IODevice) ([]IODevice, error) {
-	err := forLines(b, func(line []byte) error {
-		name, rest, _ := bytes.Cut(line, []byte(" "))
-		d, err := parseDevice(name)
-		if err != nil {
-			return err
-		}
-		for kv := range bytes.FieldsSeq(rest) {
-			k, v, _ := bytes.Cut(kv, []byte("="))
-			field, ok := ioStatKeys[string(k)]
-			if !ok {
+// parseIOStat parses lines such as "8:0 rbytes=4096 wbytes=0 rios=1 …" into
+// devs. Other keys (io.cost's, io.latency's) are ignored. Figures are of the name
+// before them: some kernels put names of devices without figures into the next
+// one's line (https://github.com/canonical/lxd/issues/10052).
+func parseIOStat(b []byte, devs []IODevice) []IODevice {
+	start := len(devs)
+	for line := range lines(b) {
+		at := -1
+		for word := range bytes.FieldsSeq(line) {
+			key, value, isFigure := bytes.Cut(word, []byte("="))
+			if !isFigure {
+				devs, at = findDevice(devs, start, word)
 				continue
 			}
-			if *field(&d), err = parseUint(v); err != nil {
-				return fmt.Errorf("%s: %w", k, err)
+			field, ok := ioStatKeys[string(key)]
+			if n, err := parseUint(value); ok && err == nil && at >= 0 {
+				*field(&devs[at]) = n
 			}
 		}
-		devs = append(devs, d)
-		return nil
-	})
-	return devs, err
+	}
+	return devs
 }
 
-// parseBlkio parses v1 lines such as "8:0 Read 4096"; the Total lines are
-// passed over. Devices are looked for in devs[start:].
-func parseBlkio(b []byte, devs []IODevice, start int, isBytes bool) ([]IODevice, error) {
-	err := forLines(b, func(line []byte) error {
+// findDevice finds a device by its name in devs[start:], to which it is appended if
+// it is new; -1 for no device's name ("(unknown)": https://github.com/openzfs/zfs/issues/13662).
+func findDevice(devs []IODevice, start int, name []byte) ([]IODevice, int) {
+	d, ok := parseDevice(name)
+	if !ok {
+		return devs, -1
+	}
+	for i := start; i < len(devs); i++ {
+		if devs[i].Major == d.Major && devs[i].Minor == d.Minor {
+			return devs, i
+		}
+	}
+	return append(devs, d), len(devs)
+}
+
+// parseBlkio parses v1 lines such as "8:0 Read 4096" into devs; of more words the
+// last three count. The Total lines are ignored. Devices are looked up in
+// devs[start:].
+func parseBlkio(b []byte, devs []IODevice, start int, isBytes bool) []IODevice {
+	for line := range lines(b) {
 		var w [3][]byte
-		n := 0
 		for word := range bytes.FieldsSeq(line) {
-			if n < 3 {
-				w[n] = word
-			}
-			n++
+			w = [3][]byte{w[1], w[2], word}
 		}
-		if n != 3 {
-			return nil // "Total 0"
-		}
-		d, err := parseDevice(w[0])
+		n, err := parseUint(w[2])
 		if err != nil {
-			return err
+			continue
 		}
-		v, err := parseUint(w[2])
-		if err != nil {
-			return err
+		var at int
+		if devs, at = findDevice(devs, start, w[0]); at < 0 {
+			continue // "Total 0"
 		}
-		i := start
-		for i < len(devs) && (devs[i].Major != d.Major || devs[i].Minor != d.Minor) {
-			i++
+		if f := blkioField(&devs[at], string(w[1]), isBytes); f != nil {
+			*f = n
 		}
-		if i == len(devs) {
-			devs = append(devs, d)
-		}
-		if f := blkioField(&devs[i], string(w[1]), isBytes); f != nil {
-			*f = v
-		}
-		return nil
-	})
-	return devs, err
+	}
+	return devs
 }
 
 func blkioField(d *IODevice, op string, isBytes bool) *uint64 {
@@ -160,12 +158,10 @@ func blkioField(d *IODevice, op string, isBytes bool) *uint64 {
 	return nil
 }
 
-func parseDevice(b []byte) (IODevice, error) {
+func parseDevice(b []byte) (d IODevice, ok bool) {
 	maj, mnr, ok := bytes.Cut(b, []byte(":"))
 	major, err1 := parseUint(maj)
 	minor, err2 := parseUint(mnr)
-	if !ok || err1 != nil || err2 != nil || major > 1<<12 || minor > 1<<20 {
-		return IODevice{}, fmt.Errorf("%q is not a device number", clip(string(b)))
-	}
-	return IODevice{Major: uint32(major), Minor: uint32(minor)}, nil
+	ok = ok && err1 == nil && err2 == nil && major < 1<<12 && minor < 1<<20
+	return IODevice{Major: uint32(major), Minor: uint32(minor)}, ok
 }

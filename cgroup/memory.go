@@ -14,7 +14,7 @@ type memoryLevel struct {
 }
 
 func newMemoryLevel(p place) memoryLevel {
-	if p.v2 {
+	if p.h.v2 {
 		return memoryLevel{
 			path: p.path, v2: true,
 			limit: p.file("memory.max"), usage: p.file("memory.current"), stat: p.file("memory.stat"),
@@ -35,8 +35,10 @@ func (g *Group) MemoryLevels() int { return len(g.memory) }
 // MemoryPath names a level.
 func (g *Group) MemoryPath(level int) string { return g.memory[level].path }
 
-// MemoryLimit is a level's limit in bytes, NoLimit where it has none.
-func (g *Group) MemoryLimit(level int) (uint64, error) { return g.memory[level].limit.readLimit() }
+// MemoryLimit returns a level's limit in bytes, NoLimit if it has none or an error.
+// The error is os.ErrNotExist for a v2 group that is threaded, or whose parent does
+// not delegate the controller.
+func (g *Group) MemoryLimit(level int) (uint64, error) { return g.memory[level].limit.readLimit(0) }
 
 // MemoryUsage is a level's use in bytes, its descendants' included.
 func (g *Group) MemoryUsage(level int) (uint64, error) { return g.memory[level].usage.readUint() }
@@ -49,7 +51,7 @@ func (g *Group) MemoryStat(level int, st *MemoryStat) error {
 	if l.v2 {
 		keys = memoryStatV2
 	}
-	return l.stat.with(func(b []byte) error { return parseKeyed(b, st, keys) })
+	return l.stat.with(func(b []byte) error { parseKeyed(b, st, keys); return nil })
 }
 
 // MemoryStat is what memory.stat tells of a level; all in bytes. A key that
@@ -115,10 +117,10 @@ var memoryStatV1 = map[string]func(*MemoryStat) *uint64{
 // MemoryV2 says which rules the swap figures follow.
 func (g *Group) MemoryV2() bool { return len(g.memory) > 0 && g.memory[0].v2 }
 
-// SwapLimit is a level's limit in bytes: of swap on v2, of memory and swap
-// together on v1. The error is os.ErrNotExist where the kernel does not
-// account for swap.
-func (g *Group) SwapLimit(level int) (uint64, error) { return g.memory[level].swapLimit.readLimit() }
+// SwapLimit returns a level's limit in bytes, NoLimit if it has none or an error:
+// of swap on v2, of memory and swap together on v1. The error is os.ErrNotExist if
+// the kernel does not account for swap.
+func (g *Group) SwapLimit(level int) (uint64, error) { return g.memory[level].swapLimit.readLimit(0) }
 
 // SwapUsage returns a level's use of swap in bytes (v2; v1 has it in memory.stat).
 func (g *Group) SwapUsage(level int) (uint64, error) { return g.memory[level].swapUsage.readUint() }

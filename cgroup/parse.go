@@ -3,19 +3,32 @@ package cgroup
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"math"
 )
 
-// NoLimit stands for "max", and for v1's values near 2^63.
+// NoLimit stands for "max", and for the maxima that v1 prints.
 const NoLimit = math.MaxUint64
 
-// noLimitFrom is where v1 means "no limit": PAGE_COUNTER_MAX rounded down to
-// the page size in use, so with 64 KiB pages a little less than with 4 KiB.
-const noLimitFrom = math.MaxInt64 - 1<<20
+// isNone reports whether a limit is the kernel's maximum: LONG_MAX bytes, on
+// 32-bit machines LONG_MAX pages, rounded down to pages, or to the huge pages that
+// unit is the size of (PAGE_COUNTER_MAX in linux/page_counter.h,
+// hugetlb_cgroup_init in mm/hugetlb_cgroup.c).
+func isNone(n, unit uint64) bool {
+	if n >= 1<<62 { // no machine has so much
+		return true
+	}
+	for page := uint64(4 << 10); page <= 256<<10; page *= 2 {
+		if n == page<<31-max(page, unit) {
+			return true
+		}
+	}
+	return false
+}
 
-// parseUint reads decimal digits. It saturates where the kernel's counter does
-// not fit, and takes a negative number, which some counters show by a race of
-// their per-CPU parts, as 0.
+// parseUint parses decimal digits. It saturates if the kernel's counter does not
+// fit, and takes a negative number, which some counters show by a race of their
+// per-CPU parts, as 0.
 func parseUint(b []byte) (uint64, error) {
 	b = bytes.TrimSpace(b)
 	if len(b) > 1 && b[0] == '-' {
@@ -41,52 +54,49 @@ func parseUint(b []byte) (uint64, error) {
 	return n, nil
 }
 
-// parseLimit reads a limit in bytes: "max" (v2), or a number (v1's "none" is about 2^63).
-func parseLimit(b []byte) (uint64, error) {
+// parseLimit parses a limit in bytes: "max" (v2), or a number, of which the
+// kernel's maximum and negative ones are none. unit is the size of the huge pages
+// that are limited, 0 for memory.
+func parseLimit(b []byte, unit uint64) (uint64, error) {
 	b = bytes.TrimSpace(b)
 	if string(b) == "max" {
 		return NoLimit, nil
 	}
 	n, err := parseUint(b)
-	if err != nil {
-		return 0, err
-	}
-	if n >= noLimitFrom {
-		return NoLimit, nil
+	if err != nil || b[0] == '-' || isNone(n, unit) {
+		return NoLimit, err
 	}
 	return n, nil
 }
 
-// forLines calls use with each line, without its newline.
-func forLines(b []byte, use func(line []byte) error) error {
-	for len(b) > 0 {
-		line, rest, _ := bytes.Cut(b, newline)
-		if err := use(line); err != nil {
-			return err
+// lines returns the lines, without their newlines.
+func lines(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(b) > 0 {
+			line, rest, _ := bytes.Cut(b, newline)
+			if !yield(line) {
+				return
+			}
+			b = rest
 		}
-		b = rest
 	}
-	return nil
 }
 
 var newline, space = []byte("\n"), []byte(" ")
 
-// parseKeyed reads a flat keyed file ("key value" per line) into the fields
-// that the table names; unknown keys, which newer kernels add, are passed over.
-func parseKeyed[T any](b []byte, into *T, keys map[string]func(*T) *uint64) error {
-	return forLines(b, func(line []byte) error {
+// parseKeyed parses a flat keyed file ("key value" per line) into the fields
+// that the table names. Other lines are ignored: newer kernels have more keys.
+func parseKeyed[T any](b []byte, into *T, keys map[string]func(*T) *uint64) {
+	for line := range lines(b) {
 		key, value, _ := bytes.Cut(line, space)
 		field, ok := keys[string(key)]
-		if !ok || len(value) == 0 {
-			return nil
+		if !ok {
+			continue
 		}
-		n, err := parseUint(value)
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+		if n, err := parseUint(value); err == nil {
+			*field(into) = n
 		}
-		*field(into) = n
-		return nil
-	})
+	}
 }
 
 // readUint reads a file that is one number.
@@ -95,8 +105,10 @@ func (f *file) readUint() (n uint64, err error) {
 	return n, err
 }
 
-// readLimit reads a file that is one limit.
-func (f *file) readLimit() (n uint64, err error) {
-	err = f.with(func(b []byte) error { n, err = parseLimit(b); return err })
+// readLimit reads a file that is one limit (parseLimit). A limit that can't be
+// read is none.
+func (f *file) readLimit(unit uint64) (uint64, error) {
+	n := uint64(NoLimit)
+	err := f.with(func(b []byte) (err error) { n, err = parseLimit(b, unit); return err })
 	return n, err
 }

@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Paths is where a process is: its path in each hierarchy, as
-// /proc/<pid>/cgroup lists it (cgroups(7)).
+// /proc/<pid>/cgroup lists it (cgroups(7)). A path that leads out of this process's
+// cgroup namespace begins with "/..".
 type Paths struct {
 	Unified string            // cgroup2, "" where there is none
 	V1      map[string]string // by controller ("name=systemd" for named hierarchies)
@@ -30,42 +29,73 @@ func (fs *FS) Paths(pid int) (Paths, error) {
 		}
 		return Paths{}, fmt.Errorf("finding the cgroup of process %d: %w", pid, err)
 	}
-	p, err := parsePaths(string(b))
-	if err != nil {
-		return Paths{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return p, nil
+	return parsePaths(string(b), fs.mounted().exists), nil
 }
 
-// parsePaths parses /proc/<pid>/cgroup. Only the first two colons separate:
-// group names may hold colons and spaces.
-func parsePaths(s string) (Paths, error) {
-	p := Paths{V1: map[string]string{}}
+// entry is a line of /proc/<pid>/cgroup.
+type entry struct {
+	controllers []string
+	path        string
+	rest        string // lines after it that are none
+}
+
+// parsePaths parses /proc/<pid>/cgroup; exists reports whether a group exists in a
+// controller's hierarchy. A line that can't be parsed is ignored. Names of groups may
+// hold everything but "/" and, since Linux 5.13, newlines: lines that are none
+// belong to the path before them if there is such a group.
+func parsePaths(s string, exists func(controller, at string) bool) Paths {
+	var all []entry
 	for line := range strings.Lines(s) {
 		line = strings.TrimSuffix(line, "\n")
-		if line == "" {
-			continue
-		}
-		f := strings.SplitN(line, ":", 3)
-		if len(f) != 3 {
-			return Paths{}, fmt.Errorf("line %q is not hierarchy:controllers:path", clip(line))
-		}
-		at := strings.TrimSuffix(f[2], " (deleted)")
-		if at == "/.." || strings.HasPrefix(at, "/../") {
-			return Paths{}, fmt.Errorf("cgroup path %q leads out of this cgroup namespace: run the daemon in the host's (cgroupns: host)", clip(at))
-		}
-		if err := checkPath(at); err != nil {
-			return Paths{}, err
-		}
-		if f[0] == "0" && f[1] == "" {
-			p.Unified = at
-			continue
-		}
-		for c := range strings.SplitSeq(f[1], ",") {
-			p.V1[c] = at
+		if e, ok := parseEntry(line); ok {
+			all = append(all, e)
+		} else if n := len(all); n > 0 {
+			all[n-1].rest += "\n" + line
 		}
 	}
-	return p, nil
+	at := map[string]string{}
+	for _, e := range all {
+		found := e.find(exists)
+		for _, c := range e.controllers {
+			if _, again := at[c]; again {
+				found = "" // a name with a newline looks like a line: which is it?
+			}
+			at[c] = found
+		}
+	}
+	p := Paths{Unified: at[unified], V1: at}
+	delete(at, unified)
+	return p
+}
+
+// parseEntry parses "4:cpu,cpuacct:/path", and cgroup2's "0::/path". Only the first two
+// colons separate.
+func parseEntry(line string) (entry, bool) {
+	f := strings.SplitN(line, ":", 3)
+	if len(f) != 3 {
+		return entry{}, false
+	}
+	if _, err := strconv.ParseUint(f[0], 10, 32); err != nil {
+		return entry{}, false
+	}
+	n := outwards(f[2])
+	if inside := f[2][n*len("/.."):]; checkPath(inside) != nil && (n == 0 || inside != "") {
+		return entry{}, false
+	}
+	return entry{controllers: strings.Split(f[1], ","), path: f[2]}, true
+}
+
+// find returns the path of the entry's group.
+func (e *entry) find(exists func(controller, at string) bool) string {
+	at, controller := e.path, e.controllers[0]
+	if whole := at + e.rest; e.rest != "" && checkPath(whole) == nil && exists(controller, whole) {
+		return whole
+	}
+	// The kernel's note of a group that was removed, on cgroup2 only.
+	if cut, ok := strings.CutSuffix(at, " (deleted)"); ok && controller == unified && !exists(unified, at) {
+		return cut
+	}
+	return at
 }
 
 // checkPath refuses what must never be joined to a mount point.
@@ -106,8 +136,8 @@ func SpecPath(cgroupsPath string) (string, error) {
 		}
 		p = path.Join(expandSlice(slice), unit)
 	}
-	if !strings.HasPrefix(p, "/") {
-		p = "/" + p
+	if p = "/" + p; !strings.Contains(p+"/", "/../") {
+		p = path.Clean(p) // as runtimes do
 	}
 	if err := checkPath(p); err != nil {
 		return "", err
@@ -159,50 +189,15 @@ func (p Paths) container(spec string) Paths {
 	return out
 }
 
-// directory is where a controller's files of the group at p are, and the
-// group's path in that hierarchy.
-func (fs *FS) directory(p Paths, controller string) (dir, at string, v2, ok bool) {
-	mount, v2, ok := fs.hierarchy(controller)
-	if at = p.Unified; !v2 {
-		at = p.V1[controller]
-	}
-	if !ok || at == "" {
-		return "", "", v2, false
-	}
-	return filepath.Join(mount, at), at, v2, true
-}
-
-// Key tells groups from each other, by their paths.
+// Key distinguishes groups by their paths.
 func (p Paths) Key() string {
-	return strings.Join([]string{p.Unified, p.V1["memory"], p.V1["cpu"], p.V1["cpuset"]}, "\n")
+	return strings.Join([]string{p.Unified, p.V1["memory"], p.V1["cpu"], p.V1["cpuset"]}, "\x00")
 }
 
-// Inode distinguishes the group at p from a later one of the same path; 0 if it does
-// not exist.
+// Inode distinguishes the group at p from a later one of the same path; 0 if there is
+// none.
 func (fs *FS) Inode(p Paths) uint64 {
-	for _, c := range []string{"memory", "cpu"} {
-		if dir, _, _, ok := fs.directory(p, c); ok {
-			n, _ := inode(dir)
-			return n
-		}
-	}
-	return 0
-}
-
-func inode(dir string) (uint64, error) {
-	var st unix.Stat_t
-	err := unix.Stat(dir, &st)
-	return st.Ino, err
-}
-
-// ancestors lists a path and its parents up to the root, innermost first.
-func ancestors(p string) []string {
-	var all []string
-	for {
-		all = append(all, p)
-		if p == "/" {
-			return all
-		}
-		p = path.Dir(p)
-	}
+	at, _ := fs.mounted().innermost(p)
+	n, _ := at.inode()
+	return n
 }

@@ -20,11 +20,11 @@ type pressureFiles struct {
 
 func newPressureFiles(g *Group) pressureFiles {
 	p := pressureFiles{files: map[string]*file{}}
-	if g.fs.unified == "" || g.paths.Unified == "" || g.paths.Unified == "/" {
+	own, ok := g.owns(unified)
+	if !ok {
 		return p
 	}
-	p.dir = filepath.Join(g.fs.unified, g.paths.Unified)
-	own := place{g: g, path: g.paths.Unified, dir: p.dir, v2: true}
+	p.dir = own.dir
 	for _, resource := range Pressures {
 		p.files[resource] = own.file(resource + ".pressure")
 	}
@@ -58,7 +58,7 @@ func (g *Group) Pressure(resource string, b []byte) ([]byte, error) {
 // group it takes only what is delegated, where cgroup2 is mounted with nsdelegate
 // (cgroup_file_write in kernel/cgroup/cgroup.c).
 func (fs *FS) TakesTriggers(init int, file string) (bool, error) {
-	if !fs.nsdelegate {
+	if !fs.mounted().nsdelegate {
 		return true, nil
 	}
 	delegated, err := os.ReadFile(filepath.Join(fs.root, "sys/kernel/cgroup/delegate"))

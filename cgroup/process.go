@@ -38,14 +38,11 @@ func (fs *FS) Process(pid int, spec string) (*Process, error) {
 func (p *Process) Group(current *Group) (*Group, error) {
 	var paths Paths
 	same := false
-	err := p.file.with(func(b []byte) (err error) {
+	err := p.file.with(func(b []byte) error {
 		if same = current != nil && bytes.Equal(b, p.seen); same {
 			return nil
 		}
-		if paths, err = parsePaths(string(b)); err != nil {
-			return err
-		}
-		paths = paths.container(p.spec)
+		paths = parsePaths(string(b), p.fs.mounted().exists).container(p.spec)
 		if same = current != nil && !paths.leave(current.paths); same {
 			p.seen = append(p.seen[:0], b...)
 		}

@@ -10,21 +10,20 @@ import (
 
 type tasksFiles struct {
 	own     place
-	name    string // cgroup.threads; v1 tasks
+	name    string // cgroup.threads; v1 tasks; "" if the group can't be reached
 	current *file  // pids.current
-	ok      bool
 }
 
-// newTasksFiles takes v1's cpu hierarchy, where every container has a group of its own.
 func newTasksFiles(g *Group) tasksFiles {
-	var t tasksFiles
-	if t.own, t.ok = g.own("cpu"); t.ok {
+	t := tasksFiles{own: g.main}
+	switch {
+	case g.main.h == nil:
+	case g.main.h.v2:
+		t.name = "cgroup.threads"
+	default:
 		t.name = "tasks"
-		if t.own.v2 {
-			t.name = "cgroup.threads"
-		}
 	}
-	if p, ok := g.own("pids"); ok && (!p.v2 || g.fs.v2["pids"]) && p.path != "/" {
+	if p, ok := g.owns("pids"); ok && (!p.h.v2 || g.layout.offers("pids")) {
 		t.current = p.file("pids.current")
 	}
 	return t
@@ -42,7 +41,7 @@ func (g *Group) TaskCount() (uint64, error) {
 // Tasks appends the ids of the tasks in the group and its descendants, at most
 // limit of them: a container may hold very many.
 func (g *Group) Tasks(tids []int, limit int) ([]int, error) {
-	if !g.tasks.ok {
+	if g.tasks.name == "" {
 		return tids, nil
 	}
 	err := g.tasks.subtree(func(dir string) error {
@@ -50,16 +49,16 @@ func (g *Group) Tasks(tids []int, limit int) ([]int, error) {
 		if err != nil {
 			return nil //nolint:nilerr // gone, or a v2 domain-invalid group: it has no tasks to tell of
 		}
-		return forLines(b, func(line []byte) error {
+		for line := range lines(b) {
 			tid, err := parseUint(line)
-			if err != nil {
-				return err
+			if err != nil || tid == 0 {
+				continue
 			}
 			if tids = append(tids, int(tid)); len(tids) >= limit {
 				return fs.SkipAll
 			}
-			return nil
-		})
+		}
+		return nil
 	})
 	return tids, err
 }
@@ -94,7 +93,7 @@ type TaskStates struct {
 // descendants. The error is ErrUnsupported on v2, which has no such question.
 func (g *Group) TaskStates() (TaskStates, error) {
 	var t TaskStates
-	if !g.tasks.ok || g.tasks.own.v2 {
+	if g.tasks.name == "" || g.tasks.own.h.v2 {
 		return t, fmt.Errorf("states of a v2 group's tasks: %w", errors.ErrUnsupported)
 	}
 	err := g.tasks.subtree(func(dir string) error {

@@ -103,7 +103,7 @@ func TestTaskStatesAreThoseOfProc(t *testing.T) {
 	parent := fixture.NewGroup(t)
 	child := parent.Child(t)
 	g := live(t, parent)
-	if g.tasks.own.v2 {
+	if g.tasks.own.h.v2 {
 		if _, err := g.TaskStates(); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("v2: got %v, want ErrUnsupported", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -96,9 +97,10 @@ func (fs *FS) ContainerOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	id := fs.idOnPath(fs.unified, p.Unified, pid)
-	for controller, mount := range fs.v1 {
-		found := fs.idOnPath(mount, p.V1[controller], pid)
+	l := fs.mounted()
+	id := fs.idOnPath(l.unified, p.Unified, pid)
+	for controller, mounts := range l.v1 {
+		found := fs.idOnPath(mounts, p.V1[controller], pid)
 		if found != "" && id != "" && found != id {
 			return ""
 		}
@@ -107,11 +109,16 @@ func (fs *FS) ContainerOf(pid int) string {
 	return id
 }
 
-// idOnPath returns the outermost id on a group's path; "" if it may be of another's
-// making than root's.
-func (fs *FS) idOnPath(mount, at string, pid int) string {
-	dir := mount
-	for name := range strings.SplitSeq(strings.TrimPrefix(at, "/"), "/") {
+// idOnPath returns the outermost id on a group's path, by the first mount that has it;
+// "" if it may be of another's making than root's.
+func (fs *FS) idOnPath(mounts []hierarchy, at string, pid int) string {
+	i := slices.IndexFunc(mounts, func(h hierarchy) bool { _, ok := h.directory(at); return ok })
+	if i < 0 {
+		return ""
+	}
+	dir := mounts[i].dir
+	below := strings.TrimPrefix(at, strings.TrimSuffix(mounts[i].root, "/"))
+	for name := range strings.SplitSeq(strings.TrimPrefix(below, "/"), "/") {
 		dir = filepath.Join(dir, name)
 		if id := idIn(name); id != "" && fs.namedByRoot(dir, []int{pid}) {
 			return id
