@@ -192,7 +192,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	attacher.Triggers = conn.TakesTriggers()
 	links.open(cfg.Mountpoint, attacher.Files)
-	warnNested(log)
+	warnNested(log, groups)
 	log.Info("ready", "version", versionString(), "mountpoint", cfg.Mountpoint, "cgroups", groups.Mode(), "nri", cfg.NRI.Socket,
 		"tookOver", conn.took, "kept", conn.kept)
 	return run(ctx, &cfg, log, &conn, ctl, nri, before)
@@ -242,12 +242,18 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
-// warnNested says what will not work from within a PID namespace: processes
-// outside can't be seen from there.
-func warnNested(log *slog.Logger) {
-	const initNS = "pid:[4026531836]" // PROC_PID_INIT_INO in linux/proc_ns.h
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initNS {
+// warnNested logs what will not work because of what the daemon can't see from where
+// it runs.
+func warnNested(log *slog.Logger, groups *cgroup.FS) {
+	// Numbers of the host's namespaces are in linux/proc_ns.h.
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != "pid:[4026531836]" {
 		log.Warn("running in a PID namespace: containers outside of it can't be resolved; give the daemon the host's (hostPID: true)")
+	}
+	if ns, err := os.Readlink("/proc/self/ns/cgroup"); err == nil && ns != "cgroup:[4026531835]" {
+		log.Warn("running in a cgroup namespace: limits of containers outside of it count only if the host's /sys/fs/cgroup is mounted; give the daemon the host's namespace (cgroupns: host)")
+	}
+	if groups.Mode() == cgroup.ModeNone {
+		log.Warn("no cgroup hierarchy can be reached: containers see the host's figures; mount cgroup2 on /sys/fs/cgroup, or run where the host's /sys/fs/cgroup can be seen")
 	}
 }
 
