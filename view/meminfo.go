@@ -167,7 +167,7 @@ func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout, m *meminfo, outer *
 	}
 	if gov.level < 0 {
 		m.swap = v.readSwap(g, host, gov, nil, outer)
-		return false, nil
+		return false, v.gone(g)
 	}
 	m.total = gov.limit / 1024
 	usage := v.figure(g.MemoryUsage(gov.level))
@@ -176,7 +176,7 @@ func (v *View) meminfo(g *cgroup.Group, host *meminfoLayout, m *meminfo, outer *
 	for i := range g.MemoryLevels() {
 		limit := gov.limit
 		if i != gov.level {
-			if limit = v.figure(g.MemoryLimit(i)); limit >= host.total*1024 {
+			if limit = v.limit(g.MemoryLimit(i)); limit >= host.total*1024 {
 				continue
 			}
 		}
@@ -209,18 +209,14 @@ func (v *View) governing(g *cgroup.Group, hostTotal uint64) (governs, error) {
 	gov := governs{level: -1, limit: hostTotal * 1024}
 	for i := range g.MemoryLevels() {
 		limit, err := g.MemoryLimit(i)
-		if err != nil {
-			if i == 0 && g.Gone() {
-				return gov, v.lost(g)
-			}
-			v.fault(err)
-			continue
+		if err != nil && i == 0 && g.Gone() {
+			return gov, v.lost(g)
 		}
-		if limit < gov.limit {
+		if limit = v.limit(limit, err); limit < gov.limit {
 			gov = governs{i, limit}
 		}
 	}
-	return gov, nil
+	return gov, v.gone(g)
 }
 
 // readHugePages fills the lines of the default huge page size where a level limits it.
@@ -233,7 +229,7 @@ func (v *View) readHugePages(g *cgroup.Group, host *meminfoLayout, m *meminfo) {
 	for i := range g.HugetlbLevels() {
 		limit, used, err := g.Hugetlb(i, size)
 		v.faultUnlessMissing(err)
-		if err != nil || limit >= smallest {
+		if limit >= smallest {
 			continue
 		}
 		smallest = limit

@@ -31,9 +31,7 @@ func (v *View) readSwap(g *cgroup.Group, host *meminfoLayout, gov governs, known
 func (v *View) swapV2(g *cgroup.Group, host swap) swap {
 	level, smallest := -1, host.total*1024
 	for i := range g.MemoryLevels() {
-		limit, err := g.SwapLimit(i)
-		v.faultUnlessMissing(err)
-		if err == nil && limit < smallest {
+		if limit := v.limit(g.SwapLimit(i)); limit < smallest {
 			level, smallest = i, limit
 		}
 	}

@@ -209,7 +209,7 @@ func (v *View) fault(err error) {
 	}
 	if v.faults.Add(1) == 1 && v.log != nil {
 		c := v.Container()
-		v.log.Warn("a cgroup file can't be read, its figures are shown as 0",
+		v.log.Warn("a cgroup file can't be read: its limit is ignored, its use is shown as 0",
 			"container", c.ID, "namespace", c.Namespace, "pod", c.Pod, "name", c.Name, "error", err)
 	}
 }
@@ -223,7 +223,16 @@ func (v *View) faultUnlessMissing(err error) {
 	v.fault(err)
 }
 
-// figure is a figure read, 0 where that failed.
+// limit returns a limit that was read, NoLimit if it is missing or can't be read.
+func (v *View) limit(n uint64, err error) uint64 {
+	v.faultUnlessMissing(err)
+	if err != nil {
+		return cgroup.NoLimit
+	}
+	return n
+}
+
+// figure returns a use that was read, 0 if that failed.
 func (v *View) figure(n uint64, err error) uint64 {
 	if err != nil {
 		v.fault(err)
