@@ -2,7 +2,7 @@ package view
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"slices"
 	"strconv"
 )
@@ -18,54 +18,67 @@ type cpuBlock struct {
 	counts     []cpuCount
 }
 
+var errNoProcessor = errors.New("no line that numbers a CPU")
+
 // parseCPUInfo cuts the host's file at the lines that number a CPU:
 // "processor : 0"; on s390x "processor 0: version = …", one line a CPU, and
-// then blocks of a blank line and "cpu number : 0". Lines after a blank one that
-// number no CPU belong to none (arm's Hardware, ppc64le's platform).
+// then blocks of a blank line and "cpu number : 0". Lines after the last block and a
+// blank line belong to no CPU (arm's Hardware, ppc64le's platform). One line that
+// numbers a CPU is necessary; a block whose number can't be parsed is left out.
 func parseCPUInfo(b []byte) ([]cpuBlock, error) {
 	blocks := []cpuBlock{{cpu: -1}}
-	numbered, blank := false, false
+	numbered, blank, odd := false, false, false
 	for line := range bytes.Lines(b) {
-		n, ok := cpuNumber(line)
+		n, ok, numbers := cpuNumber(line)
 		empty := len(bytes.TrimSpace(line)) == 0
 		last := &blocks[len(blocks)-1]
 		switch {
 		case ok:
-			numbered = true
+			numbered, odd = true, false
+			if k := len(blocks) - 1; k > 0 && last.cpu < 0 { // it was not the last block
+				blocks[k-1].lines = append(blocks[k-1].lines, last.lines...)
+				blocks, last = blocks[:k], &blocks[k-1]
+			}
 			next := cpuBlock{cpu: n}
 			if before := bytes.TrimSuffix(last.lines, []byte("\n\n")); bytes.HasPrefix(line, []byte("cpu number")) && len(before) < len(last.lines) {
 				last.lines, next.lines = last.lines[:len(before)+1], []byte("\n")
 			}
 			blocks = append(blocks, next)
 			last = &blocks[len(blocks)-1]
-		case blank && !empty && last.cpu >= 0:
+		case numbers:
+			odd = true
+		case blank && !empty && (odd || last.cpu >= 0):
+			odd = false
 			blocks = append(blocks, cpuBlock{cpu: -1})
 			last = &blocks[len(blocks)-1]
 		}
-		last.lines = append(last.lines, line...)
+		if !odd {
+			last.lines = append(last.lines, line...)
+		}
 		blank = empty
 	}
 	if !numbered {
-		return nil, fmt.Errorf("no line that numbers a CPU")
+		return nil, lacking(errNoProcessor, b, "processor")
 	}
 	placeCPUs(blocks)
 	return blocks, nil
 }
 
-// cpuNumber recognises the line that begins a CPU's block.
-func cpuNumber(line []byte) (int, bool) {
+// cpuNumber recognises the line that begins a CPU's block: numbers reports that,
+// ok whether the number can be parsed.
+func cpuNumber(line []byte) (n int, ok, numbers bool) {
 	key, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok {
-		return 0, false
+		return 0, false, false
 	}
 	key = bytes.TrimSpace(key)
 	if string(key) != "processor" && string(key) != "cpu number" {
 		if value, ok = bytes.CutPrefix(key, []byte("processor ")); !ok { // s390x
-			return 0, false
+			return 0, false, false
 		}
 	}
 	n, err := strconv.Atoi(string(bytes.TrimSpace(value)))
-	return n, err == nil && n >= 0
+	return n, err == nil && n >= 0, true
 }
 
 // appendCPUInfo makes /proc/cpuinfo.

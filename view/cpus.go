@@ -1,7 +1,7 @@
 package view
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -106,52 +106,17 @@ func intersect(a, b []int) []int {
 	return kept
 }
 
-// readCPUList reads one of the host's lists of CPUs.
-func (h *Host) readCPUList(f hostFile) ([]int, error) {
-	b, err := h.read(f)
-	if err != nil {
-		return nil, err
-	}
+// parseCPUList parses one of the host's lists of CPUs.
+func parseCPUList(b []byte) ([]int, error) {
 	set, err := cgroup.ParseCPUs(b, nil)
 	if err == nil && len(set) == 0 {
-		err = fmt.Errorf("no CPU is listed")
+		err = errors.New("no CPU is listed")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("host's /%s: %w", hostPaths[f], err)
-	}
-	return set, nil
+	return set, err
 }
 
-// readOnline reads which of the host's CPUs are on-line. A machine without that
-// list has the same CPUs in /proc/cpuinfo.
-func (h *Host) readOnline() ([]int, error) {
-	set, err := h.readCPUList(hostCPUOnline)
-	if err == nil {
-		return set, nil
-	}
-	blocks, infoErr := h.cpuinfo.get(h.now())
-	if infoErr != nil {
-		return nil, err
-	}
-	for i := range blocks {
-		if blocks[i].cpu >= 0 {
-			set = append(set, blocks[i].cpu)
-		}
-	}
-	slices.Sort(set)
-	return slices.Compact(set), nil
-}
-
-// readCPUListOrOnline reads a list that has at least the on-line CPUs.
-func (h *Host) readCPUListOrOnline(f hostFile) func() ([]int, error) {
-	return func() ([]int, error) {
-		set, err := h.readCPUList(f)
-		if err != nil {
-			return h.online.get(h.now())
-		}
-		return set, nil
-	}
-}
+// onlineNow returns the CPUs of the host that are on-line.
+func (h *Host) onlineNow() ([]int, error) { return h.online.get(h.now()) }
 
 // appendOnline renders the list of on-line CPUs: those shown.
 func (v *View) appendOnline(b []byte) ([]byte, error) { return v.appendCPUs(b, nil) }

@@ -2,7 +2,7 @@ package view
 
 import (
 	"bytes"
-	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
@@ -30,25 +30,43 @@ const (
 
 const sector = 512
 
+// diskFields is how many figures kernels have: of partitions until Linux 2.6.25, of
+// disks, since 4.18, since 5.5.
+var diskFields = []int{4, 11, 15, 17}
+
+// parseDiskstats parses the lines of devices; others are left out.
 func parseDiskstats(b []byte) ([]diskLine, error) {
 	var all []diskLine
 	for line := range bytes.Lines(b) {
-		// Only blanks part fields: a device's name may hold anything else.
-		f := bytes.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\n' })
-		if len(f) < 4 {
-			return nil, fmt.Errorf("line %q has too few fields", line)
+		if l, ok := parseDiskLine(bytes.TrimSuffix(line, []byte("\n"))); ok {
+			all = append(all, l)
 		}
-		major, err := strconv.ParseUint(string(f[0]), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: no device number", line)
-		}
-		minor, err := strconv.ParseUint(string(f[1]), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: no device number", line)
-		}
-		all = append(all, diskLine{uint32(major), uint32(minor), head(line, 3), len(f) - 3})
 	}
 	return all, nil
+}
+
+// parseDiskLine parses "   8       0 sda 1 2 3 …". Figures are the numbers at the
+// end: a device's name may hold anything, blanks too.
+func parseDiskLine(line []byte) (l diskLine, ok bool) {
+	const name = 2 // fields before it
+	isBlank := func(r rune) bool { return r == ' ' }
+	f := bytes.FieldsFunc(line, isBlank)
+	for l.fields < len(f)-name-1 && isNumber(f[len(f)-1-l.fields]) {
+		l.fields++
+	}
+	if oneWord := len(f)-l.fields == name+1; l.fields == 0 || !oneWord && !slices.Contains(diskFields, l.fields) {
+		return l, false
+	}
+	major, err1 := strconv.ParseUint(string(f[0]), 10, 32)
+	minor, err2 := strconv.ParseUint(string(f[1]), 10, 32)
+	l.major, l.minor = uint32(major), uint32(minor)
+	l.head = head(line, len(f)-l.fields)
+	return l, err1 == nil && err2 == nil
+}
+
+func isNumber(b []byte) bool {
+	_, err := strconv.ParseUint(string(b), 10, 64)
+	return err == nil
 }
 
 // head is a line up to the end of its n-th field.

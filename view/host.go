@@ -1,7 +1,10 @@
 package view
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -63,6 +66,9 @@ type Host struct {
 	// which btime in /proc/stat leaves out.
 	bootFraction func() time.Duration
 
+	log    *slog.Logger // nil: none
+	logged sync.Map     // kinds of errors
+
 	meminfo    cached[meminfoLayout]
 	swaps      cached[[]byte]
 	cpuinfo    cached[[]cpuBlock]
@@ -78,15 +84,26 @@ type Host struct {
 func NewHost(root string) *Host {
 	h := &Host{root: root, now: bootTime, bootFraction: bootFraction}
 	h.meminfo.load = loader(h, hostMeminfo, parseMeminfo)
-	h.swaps.load = loader(h, hostSwaps, func(b []byte) ([]byte, error) { return b, nil })
+	h.swaps.load = h.readSwaps
 	h.cpuinfo.load = loader(h, hostCPUInfo, parseCPUInfo)
 	h.stat.load = loader(h, hostStat, parseHostStat)
 	h.diskstats.load = loader(h, hostDiskstats, parseDiskstats)
-	h.online.load = h.readOnline
-	h.possible.load = h.readCPUListOrOnline(hostCPUPossible)
-	h.present.load = h.readCPUListOrOnline(hostCPUPresent)
+	h.online.load = firstOf(loader(h, hostCPUOnline, parseCPUList), loader(h, hostStat, parseStatCPUs))
+	h.possible.load = firstOf(loader(h, hostCPUPossible, parseCPUList), h.onlineNow)
+	h.present.load = firstOf(loader(h, hostCPUPresent, parseCPUList), h.onlineNow)
 	h.overcommit.load = h.readOvercommit
 	return h
+}
+
+// loader reads and parses a host's file. The first error of each kind is logged.
+// firstOf returns a reading of which the second way is taken if the first fails.
+func firstOf[T any](first, second func() (T, error)) func() (T, error) {
+	return func() (T, error) {
+		if v, err := first(); err == nil {
+			return v, nil
+		}
+		return second()
+	}
 }
 
 func loader[T any](h *Host, f hostFile, parse func([]byte) (T, error)) func() (T, error) {
@@ -94,14 +111,46 @@ func loader[T any](h *Host, f hostFile, parse func([]byte) (T, error)) func() (T
 		b, err := h.read(f)
 		if err != nil {
 			var none T
+			errno, _ := errors.AsType[unix.Errno](err)
+			h.warnOnce(f, errno.Error(), err)
 			return none, err
 		}
 		v, err := parse(b)
 		if err != nil {
-			return v, fmt.Errorf("host's /%s: %w", hostPaths[f], err)
+			err = fmt.Errorf("host's /%s: %w", hostPaths[f], err)
+			h.warnOnce(f, "parse", err)
 		}
-		return v, nil
+		return v, err
 	}
+}
+
+// warnOnce logs an error of a host's file, unless one of its kind has been.
+func (h *Host) warnOnce(f hostFile, kind string, err error) {
+	if _, again := h.logged.LoadOrStore(hostPaths[f]+": "+kind, true); !again && h.log != nil {
+		h.log.Error("can't use a file of the host's", "error", err)
+	}
+}
+
+// lacking is the error of a host's file without its necessary figure, with the line
+// where it should be: the first that begins with key, or the first of all.
+func lacking(err error, b []byte, key string) error {
+	first, _, _ := bytes.Cut(b, []byte("\n"))
+	for line := range bytes.Lines(b) {
+		if bytes.HasPrefix(line, []byte(key)) {
+			first = bytes.TrimSuffix(line, []byte("\n"))
+			break
+		}
+	}
+	return fmt.Errorf("line %.80q: %w", first, err)
+}
+
+// readSwaps reads the host's file, which a kernel without swap has not.
+func (h *Host) readSwaps() ([]byte, error) {
+	b, err := h.read(hostSwaps)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
 }
 
 func (h *Host) read(f hostFile) ([]byte, error) {

@@ -2,8 +2,9 @@ package view
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
@@ -19,7 +20,7 @@ type meminfo struct {
 	commitLimit, committed       uint64
 }
 
-// memoryLine says what a limited view shows in one of the host's lines.
+// memoryLines says what a limited view shows in one of the host's lines.
 var memoryLines = map[string]func(*meminfo) uint64{
 	"MemTotal":        func(m *meminfo) uint64 { return m.total },
 	"MemFree":         func(m *meminfo) uint64 { return m.free },
@@ -69,7 +70,8 @@ var swapLines = map[string]bool{"SwapTotal": true, "SwapFree": true}
 
 // memoryLine is one of the host's lines, cut as the kernel prints it.
 type memoryLine struct {
-	key    string
+	host   []byte // the whole line
+	key    string // "" for a line that can't be parsed
 	prefix []byte // up to the field of the number
 	width  int    // of that field
 	value  uint64 // the host's
@@ -84,42 +86,50 @@ type meminfoLayout struct {
 	hugePageSize, hugePages    uint64 // kB, count
 }
 
-// parseMeminfo cuts the host's file into lines. The kernel prints
-// "%-16s%8lu kB\n", and "HugePages_Total:   %5lu\n".
+var errNoMemTotal = errors.New("no MemTotal")
+
+// parseMeminfo cuts the host's file into lines. MemTotal is necessary.
 func parseMeminfo(b []byte) (meminfoLayout, error) {
 	var l meminfoLayout
 	for line := range bytes.Lines(b) {
-		key, rest, ok := bytes.Cut(line, []byte(":"))
-		if !ok {
-			return l, fmt.Errorf("line %q has no colon", line)
-		}
-		digits := bytes.TrimLeft(rest, " \t")
-		end := 0
-		for end < len(digits) && digits[end] >= '0' && digits[end] <= '9' {
-			end++
-		}
-		value, err := strconv.ParseUint(string(digits[:end]), 10, 64)
-		if err != nil {
-			return l, fmt.Errorf("line %q has no number", line)
-		}
-		m := memoryLine{key: string(key), value: value, width: 8, suffix: digits[end:]}
-		if len(bytes.TrimSpace(m.suffix)) == 0 {
-			m.width = 5
-		}
-		field := len(line) - len(digits)
-		column := field + end
-		// A key too long for its column pushes the number, whose field is
-		// narrower then ("HardwareCorrupted: %5lu kB").
-		m.prefix = line[:max(len(key)+1, min(field, column-m.width))]
-		m.width = min(m.width, column-len(m.prefix))
-		m.show = memoryLines[m.key]
+		m := parseMemoryLine(line)
 		l.lines = append(l.lines, m)
 		l.keep(m)
 	}
 	if l.total == 0 {
-		return l, fmt.Errorf("no MemTotal line")
+		return l, lacking(errNoMemTotal, b, "MemTotal")
 	}
 	return l, nil
+}
+
+// parseMemoryLine parses "%-16s%8lu kB\n", and "HugePages_Total:   %5lu\n".
+func parseMemoryLine(line []byte) memoryLine {
+	odd := memoryLine{host: line}
+	key, rest, ok := bytes.Cut(line, []byte(":"))
+	if !ok || len(key) == 0 {
+		return odd
+	}
+	digits := bytes.TrimLeft(rest, " \t")
+	end := 0
+	for end < len(digits) && digits[end] >= '0' && digits[end] <= '9' {
+		end++
+	}
+	value, err := strconv.ParseUint(string(digits[:end]), 10, 64)
+	if suffix := digits[end:]; err != nil || len(suffix) > 0 && suffix[0] != ' ' && suffix[0] != '\n' {
+		return odd
+	}
+	m := memoryLine{host: line, key: string(key), value: value, width: 8, suffix: digits[end:]}
+	if len(bytes.TrimSpace(m.suffix)) == 0 {
+		m.width = 5
+	}
+	field := len(line) - len(digits)
+	column := field + end
+	// A key too long for its column pushes the number, whose field is
+	// narrower then ("HardwareCorrupted: %5lu kB").
+	m.prefix = line[:max(len(key)+1, min(field, column-m.width))]
+	m.width = min(m.width, column-len(m.prefix))
+	m.show = memoryLines[m.key]
+	return m
 }
 
 func (l *meminfoLayout) keep(m memoryLine) {
@@ -243,8 +253,7 @@ func (v *View) readHugePages(g *cgroup.Group, host *meminfoLayout, m *meminfo) {
 
 // readCommit follows vm_commit_limit in mm/util.c, on this view's totals.
 func (v *View) readCommit(m *meminfo) {
-	oc, err := v.host.overcommit.get(v.host.now())
-	v.fault(err)
+	oc, _ := v.host.overcommit.get(v.host.now()) // it has defaults
 	allowed := oc.kbytes
 	if allowed == 0 {
 		allowed = under(m.total, m.hugetlb) / 4 * oc.ratio / 100 * 4
@@ -258,19 +267,19 @@ func (v *View) readCommit(m *meminfo) {
 
 // append prints the figures in the host's lines. A line that has no figure of
 // this view is 0, but for constants; how the host maps its memory (DirectMap)
-// is left out.
+// is left out, and so are lines that can't be parsed.
 func (m *meminfo) append(b []byte, lines []memoryLine, limited bool) []byte {
 	for i := range lines {
 		l := &lines[i]
-		value := l.value
+		value := uint64(0)
 		switch {
 		case !limited && !swapLines[l.key], constantLines[l.key]:
+			b = append(b, l.host...)
+			continue
 		case l.show != nil:
 			value = l.show(m)
-		case bytes.HasPrefix(l.prefix, []byte("DirectMap")):
+		case l.key == "", strings.HasPrefix(l.key, "DirectMap"):
 			continue
-		default:
-			value = 0
 		}
 		b = append(b, l.prefix...)
 		b = appendPadded(b, value, l.width)

@@ -1,7 +1,6 @@
 package view
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,23 +10,20 @@ import (
 // overcommit is the host's vm.overcommit_ratio (percent) and vm.overcommit_kbytes.
 type overcommit struct{ ratio, kbytes uint64 }
 
+// readOvercommit reads them. A file that is missing or can't be parsed has the
+// kernel's default (mm/util.c).
 func (h *Host) readOvercommit() (overcommit, error) {
-	ratio, err := h.readSysctl("vm/overcommit_ratio")
-	if err != nil {
-		return overcommit{}, err
-	}
-	kbytes, err := h.readSysctl("vm/overcommit_kbytes")
-	return overcommit{ratio, kbytes}, err
+	return overcommit{ratio: h.sysctl("vm/overcommit_ratio", 50), kbytes: h.sysctl("vm/overcommit_kbytes", 0)}, nil
 }
 
-func (h *Host) readSysctl(name string) (uint64, error) {
+func (h *Host) sysctl(name string, otherwise uint64) uint64 {
 	b, err := os.ReadFile(filepath.Join(h.root, "proc/sys", name))
 	if err != nil {
-		return 0, fmt.Errorf("reading a sysctl: %w", err)
+		return otherwise
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("sysctl %s: %w", name, err)
+		return otherwise
 	}
-	return n, nil
+	return n
 }

@@ -51,6 +51,7 @@ type Registry struct {
 // NewRegistry gives an empty registry.
 func NewRegistry(host *Host, fs *cgroup.FS, log *slog.Logger, opts Options) *Registry {
 	r := &Registry{host: host, fs: fs, log: log, opts: opts, byID: map[string]*View{}, next: 1}
+	host.log = log
 	r.callers.init(host.root)
 	var err error
 	if r.watch, err = newWatch(log, r.groupRemoved); err != nil {

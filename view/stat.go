@@ -2,7 +2,8 @@ package view
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
@@ -16,35 +17,54 @@ type hostCPUStat struct {
 	softirqs                   int // columns after the total
 }
 
+var errNoCPU = errors.New("no cpu line")
+
+// parseHostStat parses the host's totals. A cpu line is necessary; any other that is
+// missing, or can't be parsed, is 0 (btime is, on boards without a clock).
 func parseHostStat(b []byte) (hostCPUStat, error) {
 	var h hostCPUStat
+	cpu := false
 	for line := range bytes.Lines(b) {
 		key, rest, _ := bytes.Cut(line, []byte(" "))
-		var into *uint64
-		switch string(key) {
-		case "intr":
-			into = &h.intr
-		case "ctxt":
-			into = &h.ctxt
-		case "btime":
-			into = &h.btime
-		case "softirq":
-			into = &h.softirq
-			h.softirqs = len(bytes.Fields(rest)) - 1
-		default:
-			continue
-		}
 		word, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
 		n, err := strconv.ParseUint(string(word), 10, 64)
 		if err != nil {
-			return h, fmt.Errorf("line %q has no number", key)
+			continue
 		}
-		*into = n
+		switch string(key) {
+		case "intr":
+			h.intr = n
+		case "ctxt":
+			h.ctxt = n
+		case "btime":
+			h.btime = n
+		case "softirq":
+			h.softirq, h.softirqs = n, len(bytes.Fields(rest))-1
+		default:
+			cpu = cpu || bytes.HasPrefix(key, []byte("cpu"))
+		}
 	}
-	if h.btime == 0 {
-		return h, fmt.Errorf("no btime line")
+	if !cpu {
+		return h, lacking(errNoCPU, b, "cpu")
 	}
 	return h, nil
+}
+
+// parseStatCPUs lists the CPUs of which the host's /proc/stat has lines: those that are
+// on-line.
+func parseStatCPUs(b []byte) ([]int, error) {
+	var set []int
+	for line := range bytes.Lines(b) {
+		key, _, _ := bytes.Cut(line, []byte(" "))
+		if n, ok := cpuDirNumber(string(key)); ok {
+			set = append(set, n)
+		}
+	}
+	slices.Sort(set)
+	if set = slices.Compact(set); len(set) == 0 {
+		return nil, lacking(errNoCPU, b, "cpu")
+	}
+	return set, nil
 }
 
 // stat is the figures of one snapshot of /proc/stat.

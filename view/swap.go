@@ -58,7 +58,11 @@ func (v *View) swapV1(g *cgroup.Group, host swap, gov governs, known, work *cgro
 		}
 	}
 	total := host.total
-	if both != cgroup.NoLimit {
+	switch {
+	case both == cgroup.NoLimit:
+	case gov.level < 0 && both < gov.limit: // the memory limit below it can't be read
+		total = min(total, both/1024)
+	default:
 		total = min(total, under(both, gov.limit)/1024)
 	}
 	switch {

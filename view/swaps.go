@@ -41,8 +41,7 @@ func (s swap) append(b, host []byte) []byte {
 	if s.host {
 		return append(b, host...)
 	}
-	header, _, _ := bytes.Cut(host, []byte("\n"))
-	b = append(append(b, header...), '\n')
+	b = append(append(b, swapsHeader(host)...), '\n')
 	if s.total == 0 {
 		return b
 	}
@@ -54,4 +53,15 @@ func (s swap) append(b, host []byte) []byte {
 		}
 	}
 	return append(b, "0\n"...)
+}
+
+// swapsHeader returns the header of the host's file, or the kernel's of today if that
+// has none.
+func swapsHeader(host []byte) []byte {
+	for line := range bytes.Lines(host) {
+		if bytes.HasPrefix(line, []byte("Filename")) {
+			return bytes.TrimSuffix(line, []byte("\n"))
+		}
+	}
+	return []byte("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority")
 }

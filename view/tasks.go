@@ -90,8 +90,9 @@ func (h *Host) pidInside(init, tid int) int {
 	return pids[max(0, min(level, len(pids)-1))]
 }
 
-// pids are the numbers of a task from the daemon's PID namespace inwards: the
-// NSpid line of its status (proc_pid_status(5)).
+// pids returns the numbers of a task from the daemon's PID namespace inwards: the
+// NSpid line of its status (proc_pid_status(5)), or only the one that is known; none of
+// a task that ended.
 func (h *Host) pids(tid int) []int {
 	if tid == 0 {
 		return nil
@@ -100,21 +101,32 @@ func (h *Host) pids(tid int) []int {
 	if err != nil {
 		return nil
 	}
-	var all []int
+	if all := parseNSpid(b); len(all) > 0 {
+		return all
+	}
+	return []int{tid}
+}
+
+func parseNSpid(b []byte) []int {
 	for line := range bytes.Lines(b) {
 		ids, ok := bytes.CutPrefix(line, []byte("NSpid:"))
 		if !ok {
 			continue
 		}
+		var all []int
 		for id := range bytes.FieldsSeq(ids) {
 			n, err := strconv.Atoi(string(id))
-			if err != nil {
-				return nil
+			if err != nil || n <= 0 {
+				all = nil
+				break
 			}
 			all = append(all, n)
 		}
+		if len(all) > 0 {
+			return all
+		}
 	}
-	return all
+	return nil
 }
 
 // taskState is the state letter of a task (proc_pid_stat(5), field 3), 0 for

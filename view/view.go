@@ -183,22 +183,32 @@ func (h *Host) processStat(pid int) (flags uint64, start time.Duration, err erro
 	if err != nil {
 		return 0, 0, err
 	}
-	// The name in field 2 may hold blanks and parentheses; after it come field 3 and on.
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	const first, flagsAt, startAt = 3, 9 - 3, 22 - 3
-	if len(f) <= startAt {
-		return 0, 0, fmt.Errorf("%s has %d fields", name, len(f)+first-1)
+	flags, start, err = parseProcessStat(b)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return flags, start, nil
+}
+
+// parseProcessStat parses fields 9 and 22. The name in field 2 may hold blanks,
+// newlines and parentheses; after it come field 3 and on.
+func parseProcessStat(b []byte) (flags uint64, start time.Duration, err error) {
+	end := bytes.LastIndexByte(b, ')')
+	f := bytes.Fields(b[end+1:])
+	const flagsAt, startAt = 9 - 3, 22 - 3
+	if end < 0 || len(f) <= startAt {
+		return 0, 0, fmt.Errorf("there is no field 22")
 	}
 	flags, _ = strconv.ParseUint(string(f[flagsAt]), 10, 64)
 	n, err := strconv.ParseUint(string(f[startAt]), 10, 53)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: field 22: %w", name, err)
+		return 0, 0, fmt.Errorf("field 22: %w", err)
 	}
 	return flags, time.Duration(n) * tick, nil
 }
 
-// fault notes a cgroup file that could not be read: its figure is 0. The
-// first one of a view is logged. That a group was removed is no fault.
+// fault notes a cgroup file that could not be read. The first one of a view is
+// logged. That a group was removed is no fault.
 func (v *View) fault(err error) {
 	if err == nil {
 		return
