@@ -125,5 +125,6 @@ func (g *Group) SwapLimit(level int) (uint64, error) { return g.memory[level].sw
 // SwapUsage returns a level's use of swap in bytes (v2; v1 has it in memory.stat).
 func (g *Group) SwapUsage(level int) (uint64, error) { return g.memory[level].swapUsage.readUint() }
 
-// Swappiness is v1's memory.swappiness of a level, 0 to 200.
-func (g *Group) Swappiness(level int) (uint64, error) { return g.memory[level].swappiness.readUint() }
+// Swappiness returns v1's memory.swappiness of a level, 0 to 200; NoLimit if it has none
+// or an error.
+func (g *Group) Swappiness(level int) (uint64, error) { return g.memory[level].swappiness.readLimit(0) }
