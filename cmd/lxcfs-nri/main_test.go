@@ -60,6 +60,14 @@ func fails(t *testing.T, c *exec.Cmd, code int, says ...string) {
 func startServe(t *testing.T, mountpoint, runDir string) *exec.Cmd {
 	t.Helper()
 	c := command(serveArgs(mountpoint, runDir)...)
+	startCommand(t, c, mountpoint)
+	return c
+}
+
+// startCommand starts a command that serves, and returns what it logged until it was
+// ready.
+func startCommand(t *testing.T, c *exec.Cmd, mountpoint string) (log string) {
+	t.Helper()
 	stderr, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -77,11 +85,11 @@ func startServe(t *testing.T, mountpoint, runDir string) *exec.Cmd {
 	for lines.Scan() {
 		if said = append(said, lines.Text()); strings.Contains(lines.Text(), "msg=ready") {
 			go io.Copy(io.Discard, stderr) //nolint:errcheck // until it ends
-			return c
+			return strings.Join(said, "\n")
 		}
 	}
 	t.Fatalf("serve ended before it was ready: %s", strings.Join(said, "\n"))
-	return nil
+	return ""
 }
 
 func serveArgs(mountpoint, runDir string) []string {
