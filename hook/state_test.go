@@ -114,8 +114,15 @@ func TestSplit(t *testing.T) {
 		listed   string
 		pod, own int
 	}{
-		{`{"a":"1"}`, 2, 1}, {`{}`, 3, 0}, {`null`, 3, 0}, {`{"c":"3"}`, 3, 1},
-		{``, 3, 0}, {`{"a":`, 3, 0}, {`["a"]`, 3, 0}, {`{"a":1}`, 3, 0}, {`{"a":"1","b":{}}`, 3, 0},
+		{`{"a":"1"}`, 2, 1},
+		{`{}`, 3, 0},
+		{`null`, 3, 0},
+		{`{"c":"3"}`, 3, 1},
+		{``, 3, 0},
+		{`{"a":`, 3, 0},
+		{`["a"]`, 3, 0},
+		{`{"a":1}`, 3, 0},
+		{`{"a":"1","b":{}}`, 3, 0},
 	} {
 		all := map[string]string{"a": "1", "b": "2", AnnotationOwn: c.listed}
 		if pod, own := Split(all); len(pod) != c.pod || len(own) != c.own || len(all) != 3 {
