@@ -89,17 +89,19 @@ func (g *Group) findDirs() {
 	g.inode, _ = g.main.inode()
 	for _, c := range controllers {
 		p, ok := g.own(c)
-		if !ok || slices.ContainsFunc(g.dirs, func(d ownDir) bool { return d.dir == p.dir }) {
+		if !ok {
 			continue
 		}
 		n, err := p.inode()
-		if err == nil {
-			g.dirs = append(g.dirs, ownDir{p, n})
-		} else if errors.Is(err, os.ErrNotExist) && p.h.isMounted() {
-			g.lost = true
-		}
 		if c == "cpu" || c == "cpuacct" {
 			g.usageID = g.usageID*31 + n
+		}
+		switch {
+		case slices.ContainsFunc(g.dirs, func(d ownDir) bool { return d.dir == p.dir }):
+		case err == nil:
+			g.dirs = append(g.dirs, ownDir{p, n})
+		case errors.Is(err, os.ErrNotExist) && p.h.isMounted():
+			g.lost = true
 		}
 	}
 	g.lost = g.lost && len(g.dirs) == 0

@@ -86,3 +86,24 @@ func TestProcess(t *testing.T) {
 		t.Error("a path that leads up is taken")
 	}
 }
+
+// TestUsageID: groups of all captured machines, with one hierarchy or several, have their
+// usage somewhere else.
+func TestUsageID(t *testing.T) {
+	for _, c := range fixture.All(t, "testdata/*.txtar") {
+		fs, err := Open(c.Root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := groupOf(fs, c.PID, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := fs.GroupAt(Paths{Unified: "/", V1: map[string]string{"cpu": "/", "cpuacct": "/", "memory": "/"}})
+		if g.UsageID() == 0 || g.UsageID() == at.UsageID() {
+			t.Errorf("%s: %d in %s, %d in the root", c.Name, g.UsageID(), g.Path(), at.UsageID())
+		}
+		g.Close()
+		at.Close()
+	}
+}
