@@ -152,12 +152,29 @@ func TestTriggersAsTheKernels(t *testing.T) {
 	s := liveServers(t, g)
 	for _, file := range []string{s.path(pressureCPU), filepath.Join(s.dir, pressureCPU)} {
 		for _, writes := range [][]string{
-			{}, {trigger}, {trigger, trigger}, {"x", trigger, "x"},
-			{"some 1000 1000000\x00"}, {"some 1000 2000001\x00"}, {"some 1000 4000000\x00"}, {"full 1000 2000000\x00"},
-			{"some 1000 2000000"}, {"some 1000 2000000\n"}, {"  some 1000\t2000000 \x00"}, {"some 1000 2000000\x00 and more"},
-			{"some 1000 2000000" + strings.Repeat(" ", 400)}, {strings.Repeat(" ", 20) + "some 1000 2000000\x00"},
-			{"some 0 2000000\x00"}, {"some 2000001 2000000\x00"}, {"some 1000 12000000\x00"}, {"some 1000\x00"},
-			{"\x00"}, {"\n"}, {"some -1 2000000\x00"}, {"SOME 1000 2000000\x00"}, {"some 1000 0x1e8480\x00"},
+			{},
+			{trigger},
+			{trigger, trigger},
+			{"x", trigger, "x"},
+			{"some 1000 1000000\x00"},
+			{"some 1000 2000001\x00"},
+			{"some 1000 4000000\x00"},
+			{"full 1000 2000000\x00"},
+			{"some 1000 2000000"},
+			{"some 1000 2000000\n"},
+			{"  some 1000\t2000000 \x00"},
+			{"some 1000 2000000\x00 and more"},
+			{"some 1000 2000000" + strings.Repeat(" ", 400)},
+			{strings.Repeat(" ", 20) + "some 1000 2000000\x00"},
+			{"some 0 2000000\x00"},
+			{"some 2000001 2000000\x00"},
+			{"some 1000 12000000\x00"},
+			{"some 1000\x00"},
+			{"\x00"},
+			{"\n"},
+			{"some -1 2000000\x00"},
+			{"SOME 1000 2000000\x00"},
+			{"some 1000 0x1e8480\x00"},
 		} {
 			for _, flags := range []int{unix.O_RDWR, unix.O_RDWR | unix.O_NONBLOCK, unix.O_WRONLY | unix.O_TRUNC, unix.O_RDWR | unix.O_APPEND, unix.O_RDONLY} {
 				check := func(who string) {

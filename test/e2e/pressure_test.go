@@ -176,7 +176,7 @@ func events(ctx context.Context, t *testing.T, c *rig.Container, meanwhile func(
 	// Events come every 2 or 4 s; a window that is begun again, and a start of the
 	// daemon, can cost as much again.
 	last, n := 0, 0
-	for _, f := range strings.Fields(out) {
+	for f := range strings.FieldsSeq(out) {
 		ms, revents, _ := strings.Cut(f, ":")
 		at, err := strconv.Atoi(ms)
 		if err != nil || revents != "2" {

@@ -39,7 +39,7 @@ func beProbe(args []string) bool {
 		runtime.GOMAXPROCS(4)
 		for range 3 {
 			go func() {
-				for { //nolint:revive,staticcheck // that it is busy is all
+				for { //nolint:staticcheck // that it is busy is all
 				}
 			}()
 		}
@@ -59,7 +59,7 @@ func asUser(uid int, do func()) {
 		defer close(done)
 		runtime.LockOSThread() // and the thread ends with it
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETUID, uintptr(uid), 0, 0); errno != 0 {
-			fmt.Println("setuid:", errno)
+			fmt.Fprintln(os.Stdout, "setuid:", errno)
 			return
 		}
 		do()
@@ -72,11 +72,22 @@ func writes(uid int) {
 	const trigger = "some 50000 2000000\x00"
 	for _, flags := range []int{unix.O_RDWR, unix.O_RDWR | unix.O_TRUNC | unix.O_NONBLOCK, unix.O_WRONLY, unix.O_RDONLY} {
 		for _, texts := range [][]string{
-			{}, {trigger}, {trigger, trigger}, {"x", trigger, "x"}, {"some 50000 1000000\x00"}, {"some 50000 3000000\x00"},
-			{"full 50000 10000000\x00"}, {"some 50000 12000000\x00"}, {"some 2000001 2000000\x00"}, {"some 50000 2000000\n"},
-			{"some 50000 2000000"}, {"some 50000 2000000" + strings.Repeat(" ", 40)}, {"\n"}, {strings.Repeat("\x00", 100)},
+			{},
+			{trigger},
+			{trigger, trigger},
+			{"x", trigger, "x"},
+			{"some 50000 1000000\x00"},
+			{"some 50000 3000000\x00"},
+			{"full 50000 10000000\x00"},
+			{"some 50000 12000000\x00"},
+			{"some 2000001 2000000\x00"},
+			{"some 50000 2000000\n"},
+			{"some 50000 2000000"},
+			{"some 50000 2000000" + strings.Repeat(" ", 40)},
+			{"\n"},
+			{strings.Repeat("\x00", 100)},
 		} {
-			fmt.Printf("user %d, flags %x, %.60q: %s\n", uid, flags, texts, write(flags, texts))
+			fmt.Fprintf(os.Stdout, "user %d, flags %x, %.60q: %s\n", uid, flags, texts, write(flags, texts))
 		}
 	}
 }
@@ -106,7 +117,7 @@ func waitForEvents(limit time.Duration) {
 		_, err = unix.Write(fd, []byte("some 50000 2000000\x00"))
 	}
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
 	begin := time.Now()
@@ -114,12 +125,12 @@ func waitForEvents(limit time.Duration) {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
 		n, err := unix.Poll(p, int(left.Milliseconds()))
 		if err != nil && err != unix.EINTR {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			return
 		}
 		if n > 0 {
-			fmt.Printf("%d:%x ", time.Since(begin).Milliseconds(), p[0].Revents)
+			fmt.Fprintf(os.Stdout, "%d:%x ", time.Since(begin).Milliseconds(), p[0].Revents)
 		}
 	}
-	fmt.Println()
+	fmt.Fprintln(os.Stdout)
 }
