@@ -61,6 +61,13 @@ cat /proc/$p/oom_score_adj
 	if out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
+	// A window that is no multiple of 2 s is for processes with CAP_SYS_RESOURCE.
+	out = n.run(t, `f=/var/lib/lxcfs-nri/proc/pressure/cpu
+printf 'some 50000 1000000\0' >$f && echo privileged
+setpriv --bounding-set -sys_resource sh -c "printf 'some 50000 1000000\0' >$f 2>/dev/null || echo refused; printf 'some 50000 2000000\0' >$f && echo everybody"`)
+	if want := "privileged\nrefused\neverybody"; out != want {
+		t.Errorf("PSI triggers: got %q, want %q", out, want)
+	}
 	if got := n.property(t, "NFileDescriptorStore"); got != "2" {
 		t.Errorf("systemd keeps %s descriptors, want 2", got)
 	}
