@@ -64,7 +64,7 @@ func (fs *FS) GroupAt(p Paths) *Group { return fs.groupAt(fs.mounted(), p) }
 
 func (fs *FS) groupAt(l *layout, p Paths) *Group {
 	g := &Group{fs: fs, layout: l, paths: p}
-	g.main, _ = l.innermost(p)
+	g.main = l.innermost(p)
 	g.main.g = g
 	g.findDirs()
 	g.memory = levelsOf(g, "memory", newMemoryLevel)

@@ -122,15 +122,16 @@ var everywhere = append(slices.Clip(controllers), unified)
 var controllers = []string{"memory", "cpu", "cpuacct", "cpuset", "blkio", "pids"}
 
 // innermost finds the directory of a group in the hierarchy where its path is
-// longest: in others a process may be in an ancestor's group only.
-func (l *layout) innermost(p Paths) (best place, ok bool) {
+// longest: in others a process may be in an ancestor's group only. It has no hierarchy
+// if none can be reached.
+func (l *layout) innermost(p Paths) (best place) {
 	for _, c := range everywhere {
 		at, found := l.find(p, c)
-		if found && (!ok || isAbove(best.path, at.path)) {
-			best, ok = at, true
+		if found && (best.h == nil || isAbove(best.path, at.path)) {
+			best = at
 		}
 	}
-	return best, ok
+	return best
 }
 
 // nearest returns the path of the group that linux.cgroupsPath names, or else of its

@@ -44,8 +44,8 @@ func container2(dir string) map[string]string {
 	})
 }
 
-func container1(mount, at string) map[string]string {
-	return prefixed(mount, map[string]string{
+func container1(at string) map[string]string {
+	return prefixed("cg", map[string]string{
 		"memory/" + at + "/memory.limit_in_bytes": "4096\n", "memory/" + at + "/tasks": "5\n", "memory/" + at + "/cgroup.procs": "5\n",
 		"cpu/" + at + "/cpu.cfs_quota_us": "200000\n", "cpu/" + at + "/cpu.cfs_period_us": "100000\n", "cpu/" + at + "/cpu.stat": "throttled_time 0\n",
 		"cpu/" + at + "/tasks": "5\n", "cpu/" + at + "/cgroup.procs": "5\n",
@@ -125,7 +125,8 @@ func TestLayouts(t *testing.T) {
 		},
 		{
 			"another part is mounted", rootMount + "33 1 0:28 /b /part rw - cgroup2 cgroup2 rw\n", "0::/a/ctr\n",
-			controllers("part"), found{Mode: ModeV2, Path: "/a/ctr"},
+			controllers("part"),
+			found{Mode: ModeV2, Path: "/a/ctr"},
 		},
 		{
 			"a part and the whole", rootMount + "33 1 0:28 /a /part rw - cgroup2 cgroup2 rw\n" + cgroup2, "0::/a/ctr\n",
@@ -140,40 +141,41 @@ func TestLayouts(t *testing.T) {
 		},
 		{
 			"out of reach, in a cgroup namespace", rootMount + cgroup2, "0::/../../a/ctr\n",
-			controllers("sys/fs/cgroup"), found{Mode: ModeV2, Path: "/../../a/ctr"},
+			controllers("sys/fs/cgroup"),
+			found{Mode: ModeV2, Path: "/../../a/ctr"},
 		},
 		{
 			"v1", rootMount + v1Memory + v1CPU + v1CPUSet + v1PIDs + v1Systemd, "1:name=systemd:/\n5:pids:/a/ctr\n4:cpuset:/a/ctr\n3:cpu,cpuacct:/a/ctr\n2:memory:/a/ctr\n",
-			both(container1("cg", "a/ctr"), dirs("systemd")), v1(func(*found) {}),
+			both(container1("a/ctr"), dirs("systemd")), v1(func(*found) {}),
 		},
 		{
 			"without a prefix", rootMount + v1Memory + v1CPU + "37 1 0:34 / /cg/cpuset rw - cpuset none rw,cpuset,noprefix\n" + v1PIDs,
 			"5:pids:/a/ctr\n4:cpuset:/a/ctr\n3:cpu,cpuacct:/a/ctr\n2:memory:/a/ctr\n",
-			both(container1("cg", "a/ctr"), map[string]string{"cg/cpuset/a/ctr/effective_cpus": "2\n", "cg/cpuset/a/ctr/cpus": "0-3\n"}),
+			both(container1("a/ctr"), map[string]string{"cg/cpuset/a/ctr/effective_cpus": "2\n", "cg/cpuset/a/ctr/cpus": "0-3\n"}),
 			v1(func(f *found) { f.CPUs = []int{2} }),
 		},
 		{
 			"v1 memory hidden", rootMount + v1Memory + strings.Replace(v1Memory, "35 1", "40 35", 1) + "41 40 0:50 / /cg/memory rw - tmpfs none rw\n" + v1CPU,
-			"3:cpu,cpuacct:/a/ctr\n2:memory:/a/ctr\n", both(container1("cg", "a/ctr")),
+			"3:cpu,cpuacct:/a/ctr\n2:memory:/a/ctr\n", both(container1("a/ctr")),
 			v1(func(f *found) { f.Memory, f.CPUs, f.PIDs = nil, nil, 0 }),
 		},
 		{
-			"v1 memory off", rootMount + v1CPU + v1PIDs, "5:pids:/a/ctr\n3:cpu,cpuacct:/a/ctr\n", container1("cg", "a/ctr"),
+			"v1 memory off", rootMount + v1CPU + v1PIDs, "5:pids:/a/ctr\n3:cpu,cpuacct:/a/ctr\n", container1("a/ctr"),
 			v1(func(f *found) { f.Memory, f.CPUs = nil, nil }),
 		},
 		{
 			"memory on v1, the others on cgroup2", rootMount + v1Memory + cgroup2, "2:memory:/a/ctr\n0::/a/ctr\n",
-			both(container1("cg", "a/ctr"), map[string]string{"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n"}, container2("sys/fs/cgroup/a/ctr")),
+			both(container1("a/ctr"), map[string]string{"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n"}, container2("sys/fs/cgroup/a/ctr")),
 			with(func(f *found) { f.Mode, f.Memory = ModeHybrid, []uint64{4096, none, none} }),
 		},
 		{
 			"cpuacct off, its use on cgroup2", rootMount + v1Memory + strings.Replace(v1CPU, "cpuacct,", "", 1) + cgroup2, "3:cpu:/a/ctr\n2:memory:/a/ctr\n0::/a/ctr\n",
-			both(container1("cg", "a/ctr"), map[string]string{"sys/fs/cgroup/cgroup.controllers": "\n"}, container2("sys/fs/cgroup/a/ctr")),
+			both(container1("a/ctr"), map[string]string{"sys/fs/cgroup/cgroup.controllers": "\n"}, container2("sys/fs/cgroup/a/ctr")),
 			v1(func(f *found) { f.Mode, f.CPUs, f.PIDs = ModeHybrid, nil, 0 }),
 		},
 		{
 			"no group of its own in some hierarchies", rootMount + v1Memory + v1CPU + v1CPUSet + v1PIDs, "5:pids:/\n4:cpuset:/\n3:cpu,cpuacct:/a\n2:memory:/a/ctr\n",
-			both(container1("cg", "a"), container1("cg", ""), map[string]string{
+			both(container1("a"), container1(""), map[string]string{
 				"cg/memory/a/ctr/memory.limit_in_bytes": "4096\n", "cg/memory/a/ctr/tasks": "5\n", "cg/memory/a/memory.limit_in_bytes": "8192\n",
 				"cg/cpu/a/tasks": "5\n6\n", "cg/cpuset/cpuset.effective_cpus": "0-3\n",
 			}),
@@ -182,7 +184,7 @@ func TestLayouts(t *testing.T) {
 			}),
 		},
 		{
-			"only in the hierarchy that counts no memory", rootMount + v1Memory + v1CPU, "3:cpu,cpuacct:/a/ctr\n2:memory:/\n", both(container1("cg", "a/ctr"), dirs("memory")),
+			"only in the hierarchy that counts no memory", rootMount + v1Memory + v1CPU, "3:cpu,cpuacct:/a/ctr\n2:memory:/\n", both(container1("a/ctr"), dirs("memory")),
 			v1(func(f *found) { f.Memory, f.CPUs, f.PIDs = []uint64{none}, nil, 0 }),
 		},
 		{
@@ -275,7 +277,7 @@ func TestMountedLater(t *testing.T) {
 // TestGoneIsTheGroupOnly: not its hierarchy, and not a directory that it never had.
 func TestGoneIsTheGroupOnly(t *testing.T) {
 	open := func() (*FS, *Group) {
-		fs := newMachine(t, rootMount+v1Memory+v1CPU+v1PIDs, both(container1("cg", "a/ctr"), map[string]string{"cg/pids/tasks": "1\n"}))
+		fs := newMachine(t, rootMount+v1Memory+v1CPU+v1PIDs, both(container1("a/ctr"), map[string]string{"cg/pids/tasks": "1\n"}))
 		if err := os.RemoveAll(filepath.Join(fs.root, "cg/pids/a")); err != nil {
 			t.Fatal(err)
 		}

@@ -197,7 +197,6 @@ func (p Paths) Key() string {
 // Inode distinguishes the group at p from a later one of the same path; 0 if there is
 // none.
 func (fs *FS) Inode(p Paths) uint64 {
-	at, _ := fs.mounted().innermost(p)
-	n, _ := at.inode()
+	n, _ := fs.mounted().innermost(p).inode()
 	return n
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/lxcfs-nri/lxcfs-nri/cgroup"
 )
 
-func shown(n int, own bool) cpus {
-	c := cpus{own: own}
+func shown(n int) (c cpus) {
 	for i := range n {
 		c.set = append(c.set, i)
 	}
@@ -26,7 +25,7 @@ func advanced(c *cpuClock, s cpuSample, born time.Duration) []cpuTimes {
 func TestClockSharesUseEvenly(t *testing.T) {
 	var c cpuClock
 	got := advanced(&c, cpuSample{
-		now: 110 * time.Second, shown: shown(2, false), stealPerPeriod: 100 * time.Millisecond,
+		now: 110 * time.Second, shown: shown(2), stealPerPeriod: 100 * time.Millisecond,
 		use: cgroup.CPUUsage{User: 6e6, System: 2e6, Nice: 1e6, Throttled: 3e6, ThrottledPeriods: 100},
 	}, 100*time.Second)
 	want := cpuTimes{user: 300, system: 100, nice: 50, steal: 150, idle: 400}
@@ -56,13 +55,13 @@ func TestClockTakesPerCPUTimesWhereEachIsShown(t *testing.T) {
 // CPU on which a task waited. However often it is read, a period withholds the
 // time of the shown CPUs less the quota.
 func TestStealIsBoundedByThePeriods(t *testing.T) {
-	throttled := func(n int) (c *cpuClock, got cpuTimes) {
+	throttled := func(n int) (c *cpuClock, last cpuTimes) {
 		c = &cpuClock{}
-		s := cpuSample{shown: shown(1, false), stealPerPeriod: 50 * time.Millisecond}
+		s := cpuSample{shown: shown(1), stealPerPeriod: 50 * time.Millisecond}
 		for i := range n { // 20 s of spinning under a quota of half a CPU
 			s.now += 20 * time.Second / time.Duration(n)
 			s.use = cgroup.CPUUsage{User: 10e6 * uint64(i+1) / uint64(n), Throttled: 33e6 * uint64(i+1) / uint64(n), ThrottledPeriods: 200 * uint64(i+1) / uint64(n)}
-			got = advanced(c, s, 0)[0]
+			advanced(c, s, 0)
 		}
 		s.now += 10 * time.Second
 		return c, advanced(c, s, 0)[0]
@@ -73,7 +72,7 @@ func TestStealIsBoundedByThePeriods(t *testing.T) {
 		}
 	}
 	c, before := throttled(1)
-	got := advanced(c, cpuSample{now: 40 * time.Second, shown: shown(1, false), use: cgroup.CPUUsage{User: 10e6, Throttled: 43e6, ThrottledPeriods: 300}}, 0)[0]
+	got := advanced(c, cpuSample{now: 40 * time.Second, shown: shown(1), use: cgroup.CPUUsage{User: 10e6, Throttled: 43e6, ThrottledPeriods: 300}}, 0)[0]
 	if before.idle += 1000; got != before {
 		t.Errorf("hidden: %+v, want %+v", got, before)
 	}

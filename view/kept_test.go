@@ -30,7 +30,7 @@ func closeKept(t *testing.T, k *Kept) {
 
 // sampled advances a clock by a sample of one CPU.
 func sampled(c *cpuClock, now, used time.Duration) cpuTimes {
-	return advanced(c, cpuSample{now: now, shown: shown(1, false), use: cgroup.CPUUsage{User: uint64(used.Microseconds())}}, 0)[0]
+	return advanced(c, cpuSample{now: now, shown: shown(1), use: cgroup.CPUUsage{User: uint64(used.Microseconds())}}, 0)[0]
 }
 
 func TestKeptClockGoesOnInTheNextProcess(t *testing.T) {

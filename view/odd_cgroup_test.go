@@ -98,9 +98,9 @@ func shownBy(t *testing.T, v *View) (s sums) {
 
 // oddCgroup is a machine of cgroup2 with a pod that is limited to 128 MiB, of
 // which 32 are used, and a container in it that is known by its process.
-func oddCgroup(t *testing.T) (v *View, c fixture.Case, dir string, log *bytes.Buffer) {
+func oddCgroup(t *testing.T) (v *View, dir string, log *bytes.Buffer) {
 	t.Helper()
-	c = fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
+	c := fixture.Load(t, "../cgroup/testdata/v2-limited.txtar")
 	pod := group(t, c, "pods", 128<<20)
 	write(t, filepath.Join(pod, "memory.current"), []byte("33554432\n"))
 	dir = group(t, c, "pods/one", 64<<20)
@@ -111,13 +111,13 @@ func oddCgroup(t *testing.T) (v *View, c fixture.Case, dir string, log *bytes.Bu
 	log = &bytes.Buffer{}
 	r := NewRegistry(NewHost(c.Root), groups, slog.New(slog.NewTextHandler(log, nil)), Options{})
 	t.Cleanup(r.Close)
-	return add(t, r, Container{ID: "c", PID: c.PID}), c, dir, log
+	return add(t, r, Container{ID: "c", PID: c.PID}), dir, log
 }
 
 // TestNoMemoryOfItsOwn: a group whose parent does not delegate memory, or a threaded
 // one, has its pod's limit, what the pod has free, and nothing is wrong with it.
 func TestNoMemoryOfItsOwn(t *testing.T) {
-	v, _, dir, log := oddCgroup(t)
+	v, dir, log := oddCgroup(t)
 	for _, name := range []string{"memory.max", "memory.current", "memory.stat"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
@@ -137,7 +137,7 @@ func TestNoMemoryOfItsOwn(t *testing.T) {
 // TestOddLimit: a limit that can't be read is none, and is told of once; use that can't
 // be read is 0.
 func TestOddLimit(t *testing.T) {
-	v, _, dir, log := oddCgroup(t)
+	v, dir, log := oddCgroup(t)
 	write(t, filepath.Join(dir, "memory.max"), []byte("lots\n"))
 	if got := shownBy(t, v); got.memory != 128<<10 || got.free != 96<<10 {
 		t.Errorf("with a limit of \"lots\": got %+v, want the pod's", got)
