@@ -192,7 +192,7 @@ func TestCPUDirectoryOfOddHosts(t *testing.T) {
 			cpuHost(t, m)
 			m.set(t, "cpu.max", "max 100000\n")
 			m.set(t, "cpuset.cpus.effective", "1-3\n")
-			write(t, m.root+"/proc/cpuinfo", "processor\t: 0\n\nprocessor\t: 1\n\nprocessor\t: 2\n\nprocessor\t: 3\n\n")
+			write(t, m.root+"/proc/stat", "cpu  4 0 0 0\ncpu0 1 0 0 0\ncpu1 1 0 0 0\ncpu2 1 0 0 0\ncpu3 1 0 0 0\nbtime 1\n")
 			for _, name := range host.lacks {
 				if err := os.RemoveAll(filepath.Join(m.root, view.CPUDir, name)); err != nil {
 					t.Fatal(err)
