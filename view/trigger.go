@@ -47,8 +47,8 @@ func (v *View) TriggerFile(f *File) (string, error) {
 // MayTrigger returns the kernel's error if a thread may not open the host's file for
 // writing, and reports whether the thread's triggers are privileged: windows other than
 // multiples of 2 s are allowed. The daemon opens the file with no more capabilities than
-// the thread has. Since Linux 6.4 everybody may open it (torvalds/linux d82caa273565);
-// before, that needs the capability in the initial user namespace.
+// the thread has. Since Linux 6.4 (and 6.1.y) everybody may open it (torvalds/linux
+// d82caa273565); before, that needs the capability in the initial user namespace.
 func (r *Registry) MayTrigger(f *File, pid uint32) (privileged bool, err error) {
 	name := filepath.Join(r.host.root, hostPaths[f.host])
 	privileged = r.host.hasResource(pid)

@@ -20,13 +20,28 @@ import (
 const probe = "/probe"
 
 // startProbed starts a container with the probe in it, in a pod of its own.
-func startProbed(ctx context.Context, t *testing.T, o rig.PodOptions) *rig.Container {
+func startProbed(ctx context.Context, t *testing.T, o rig.PodOptions, capabilities ...string) *rig.Container {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return start(ctx, t, runPod(ctx, t, o), rig.ContainerOptions{Limits: half, Mounts: map[string]string{probe: exe}})
+	return start(ctx, t, runPod(ctx, t, o), rig.ContainerOptions{Limits: half, Mounts: map[string]string{probe: exe}, Capabilities: capabilities})
+}
+
+// resource is CAP_SYS_RESOURCE by its name in CRI, nothing if this process lacks it: it
+// can give none then.
+func resource(t *testing.T) []string {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		t.Fatal(err)
+	}
+	if caps[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		return nil
+	}
+	return []string{"SYS_RESOURCE"}
 }
 
 // TestPressure: a container has its own pressure, and PSI triggers
@@ -56,6 +71,10 @@ func TestPressure(t *testing.T) {
 	default:
 		groupsOwn(t, on)
 	}
+	if capability := resource(t); capability != nil {
+		// Some kernels take no triggers without it.
+		c = startProbed(ctx, t, rig.PodOptions{}, capability...)
+	}
 	t.Run("events", func(t *testing.T) { events(ctx, t, c, func() {}) })
 	t.Run("events over kills", func(t *testing.T) {
 		events(ctx, t, c, func() {
@@ -79,7 +98,7 @@ func groupsOwn(t *testing.T, on string) {
 }
 
 // asTheKernels compares the file with the kernel's own, in containers with and without
-// a user namespace.
+// a user namespace, and with CAP_SYS_RESOURCE.
 func asTheKernels(ctx context.Context, t *testing.T, c *rig.Container) {
 	t.Helper()
 	t.Run("writes", func(t *testing.T) {
@@ -88,6 +107,11 @@ func asTheKernels(ctx context.Context, t *testing.T, c *rig.Container) {
 	t.Run("writes in a user namespace", func(t *testing.T) {
 		behavesAs(ctx, t, startProbed(ctx, t, rig.PodOptions{Userns: true}), startProbed(ctx, t, rig.PodOptions{Userns: true, Annotations: off}))
 	})
+	if capability := resource(t); capability != nil {
+		t.Run("writes with CAP_SYS_RESOURCE", func(t *testing.T) {
+			behavesAs(ctx, t, startProbed(ctx, t, rig.PodOptions{}, capability...), startProbed(ctx, t, rig.PodOptions{Annotations: off}, capability...))
+		})
+	}
 }
 
 // hostsNamespace checks a container in the host's cgroup namespace: it needs no other

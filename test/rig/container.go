@@ -20,6 +20,8 @@ type ContainerOptions struct {
 	Command     []string
 	Limits      Limits
 	Annotations map[string]string
+	// Capabilities are given beside the usual ones.
+	Capabilities []string
 	// Mounts maps paths in the container to paths on the host.
 	Mounts map[string]string
 }
@@ -55,6 +57,7 @@ func (p *Pod) Start(ctx context.Context, o ContainerOptions) (*Container, error)
 			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
 				NamespaceOptions: p.config.GetLinux().GetSecurityContext().GetNamespaceOptions(),
 				Privileged:       p.config.GetLinux().GetSecurityContext().GetPrivileged(),
+				Capabilities:     &runtimeapi.Capability{AddCapabilities: o.Capabilities},
 			},
 		},
 	}
