@@ -71,12 +71,12 @@ func TestPressure(t *testing.T) {
 	default:
 		groupsOwn(t, on)
 	}
-	t.Run("events", func(t *testing.T) { events(ctx, t, c, func() {}) })
+	t.Run("events", func(t *testing.T) { events(ctx, t, c, 12*time.Second, func() {}) })
 	if capability := resource(t); capability != nil {
 		c = startProbed(ctx, t, rig.PodOptions{}, capability...)
 	}
 	t.Run("events over kills", func(t *testing.T) {
-		events(ctx, t, c, func() {
+		events(ctx, t, c, 24*time.Second, func() {
 			for range 3 {
 				time.Sleep(3 * time.Second)
 				kill(ctx, t)
@@ -120,7 +120,7 @@ func hostsNamespace(ctx context.Context, t *testing.T) {
 	t.Run("the host's cgroup namespace", func(t *testing.T) {
 		c := startProbed(ctx, t, rig.PodOptions{Privileged: true})
 		groupsOwn(t, pressureMount(ctx, t, c))
-		events(ctx, t, c, func() {})
+		events(ctx, t, c, 12*time.Second, func() {})
 	})
 }
 
@@ -175,16 +175,16 @@ func behavesAs(ctx context.Context, t *testing.T, c, kernels *rig.Container) {
 
 // events has a container press for CPU time, and checks that a program in it is told so
 // all the while, whatever is done meanwhile.
-func events(ctx context.Context, t *testing.T, c *rig.Container, meanwhile func()) {
+func events(ctx context.Context, t *testing.T, c *rig.Container, limit time.Duration, meanwhile func()) {
 	t.Helper()
 	loaded := make(chan error, 1)
 	go func() {
-		_, err := c.Exec(ctx, probe, probeLoad, "28000")
+		_, err := c.Exec(ctx, probe, probeLoad, milliseconds(limit+4*time.Second))
 		loaded <- err
 	}()
 	told := make(chan string, 1)
 	go func() {
-		out, err := c.Exec(ctx, probe, probeEvents, "24000")
+		out, err := c.Exec(ctx, probe, probeEvents, milliseconds(limit))
 		if err != nil {
 			out = err.Error()
 		}
@@ -210,10 +210,12 @@ func events(ctx context.Context, t *testing.T, c *rig.Container, meanwhile func(
 		}
 		last, n = at, n+1
 	}
-	if n < 4 {
+	if n < int(limit.Seconds())/6 {
 		t.Errorf("%d events", n)
 	}
 }
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // supervise has the daemon started again when it is killed, until the test ends.
 func supervise(ctx context.Context, t *testing.T) {
