@@ -27,9 +27,9 @@ type report struct {
 
 	// facts that files tell of the same thing
 	memory           meminfo
-	swapTotal, swap  uint64 // of swaps, kB
-	cpus             map[string]int
-	idle, upIdle     float64 // seconds
+	swapTotal, swap  uint64           // of swaps, kB
+	cpus             map[string][]int // numbers, by file
+	idle, upIdle     float64          // seconds
 	up               float64
 	btime            uint64
 	statAt, uptimeAt time.Time
@@ -80,10 +80,14 @@ var files = []file{
 	{path: cpuDir + "/present", mode: 0o444, parse: (*report).cpuList},
 }
 
+func newReport(root string, host bool) *report {
+	return &report{root: root, host: host, cpus: map[string][]int{}}
+}
+
 // check reads every file of a tree in every way.
 // The figures of a host are rougher than those of a view.
 func check(root string, host bool) *report {
-	r := &report{root: root, host: host, cpus: map[string]int{}}
+	r := newReport(root, host)
 	first := map[string]string{}
 	begun := map[string]time.Time{}
 	kept := map[string]*os.File{}
@@ -148,20 +152,14 @@ func (r *report) text(f file, text string) {
 
 // agree compares what different files tell of the same thing.
 func (r *report) agree() {
-	r.file = "all"
-	names := []string{"proc/cpuinfo", "proc/stat", cpuDir + "/online", cpuDir}
-	for _, name := range names[1:] {
-		a, ok := r.cpus[names[0]]
-		b, known := r.cpus[name]
-		r.expect(!ok || !known || a == b, "%s shows %d CPUs, %s %d", names[0], a, name, b)
-	}
+	r.agreeOnCPUs()
 	if r.up > 0 && r.btime > 0 {
 		// The host's btime is cut to seconds, and jumps when its clock is set. A
 		// container starts after the machine, whose btime it shares.
 		born := float64(r.uptimeAt.UnixMilli())/1000 - r.up
 		r.expect(near(born, float64(r.btime), 3) || !r.host && born > float64(r.btime), "btime %d, but uptime says %.1f", r.btime, born)
 		// Idle is idle, and on bare Linux the I/O wait is not in it.
-		n := float64(max(1, r.cpus["proc/stat"]))
+		n := float64(max(1, len(r.cpus["proc/stat"])))
 		gap := r.uptimeAt.Sub(r.statAt).Seconds()
 		r.expect(near(r.upIdle, r.idle, 2+n*(gap+1)), "idle of stat is %.2f s, of uptime %.2f", r.idle, r.upIdle)
 		r.expect(r.upIdle <= n*(r.up+1), "idle %.2f s in %.2f s of %d CPUs", r.upIdle, r.up, int(n))

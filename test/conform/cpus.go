@@ -13,7 +13,7 @@ import (
 const cpuDir = "sys/devices/system/cpu"
 
 func (r *report) cpuinfo(text string) {
-	n, last := 0, -1
+	var set []int
 	for block := range strings.SplitSeq(text, "\n\n") {
 		keys := map[string]string{}
 		for line := range strings.Lines(block) {
@@ -29,11 +29,11 @@ func (r *report) cpuinfo(text string) {
 		if !ok {
 			continue // trailers, such as arm64's
 		}
-		number, err := strconv.Atoi(p)
-		r.expect(err == nil && number > last, "processor %s comes after %d", p, last)
-		last = number
-		n++
+		cpu, err := strconv.Atoi(p)
+		r.expect(err == nil && (len(set) == 0 || cpu > set[len(set)-1]), "processor %q comes after %v", p, set)
+		set = append(set, cpu)
 	}
+	n := len(set)
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(key) {
@@ -43,7 +43,7 @@ func (r *report) cpuinfo(text string) {
 		}
 	}
 	r.expect(n > 0, "shows no CPU")
-	r.cpus["proc/cpuinfo"] = n
+	r.cpus["proc/cpuinfo"] = set
 }
 
 // parseList reads the kernel's lists of CPUs: "0-3,8".
@@ -80,7 +80,7 @@ func (r *report) cpuList(text string) {
 	set, err := parseList(text)
 	r.expect(err == nil, "%q: %v", text, err)
 	r.expect(len(set) > 0, "lists no CPU")
-	r.cpus[r.file] = len(set)
+	r.cpus[r.file] = set
 }
 
 // list reads a list in a tree; known is false where the file is not there.
@@ -92,6 +92,38 @@ func (r *report) list(path string) (set []int, known bool) {
 	set, err = parseList(string(b))
 	r.expect(err == nil, "%s: %q: %v", path, b, err)
 	return set, true
+}
+
+// checkCPUs checks only what a tree shows of its CPUs, once.
+func checkCPUs(root string) *report {
+	r := newReport(root, true)
+	for _, f := range files {
+		if f.path != "proc/cpuinfo" && f.path != "proc/stat" && !strings.HasPrefix(f.path, cpuDir) {
+			continue
+		}
+		r.file = f.path
+		b, err := os.ReadFile(filepath.Join(root, f.path))
+		if err != nil {
+			r.fail("%v", err)
+			continue
+		}
+		r.checked++
+		r.text(f, string(b))
+	}
+	r.cpuTree()
+	r.agreeOnCPUs()
+	return r
+}
+
+// agreeOnCPUs checks that the same CPUs are on-line in all files.
+func (r *report) agreeOnCPUs() {
+	r.file = "all"
+	const online = cpuDir + "/online"
+	want, known := r.cpus[online]
+	for _, name := range []string{"proc/cpuinfo", "proc/stat", cpuDir} {
+		set, ok := r.cpus[name]
+		r.expect(!ok || !known || slices.Equal(set, want), "%s shows CPUs %v, %s %v", name, set, online, want)
+	}
 }
 
 // cpuTree checks the directories of the CPUs against the lists, and topology
@@ -114,22 +146,52 @@ func (r *report) cpuTree() {
 	slices.Sort(dirs)
 	present, _ := r.list(cpuDir + "/present")
 	r.expect(slices.Equal(dirs, present), "directories of CPUs %v, present are %v", dirs, present)
-	online, _ := r.list(cpuDir + "/online")
+	online := r.states(present)
+	for _, c := range present {
+		if slices.Contains(online, c) {
+			r.topology(c, online)
+			continue
+		}
+		for _, name := range []string{"topology", "cache"} {
+			entries := r.dirNames(fmt.Sprintf("%s/cpu%d/%s", cpuDir, c, name))
+			r.expect(entries == nil, "cpu%d is off-line, but has %s", c, name)
+		}
+	}
+	r.cpus[cpuDir] = online
+}
+
+// states checks the lists of CPUs against each other, and against the "online" in
+// the directory of each: online ⊆ present ⊆ possible, and every possible CPU is
+// either online or offline.
+func (r *report) states(present []int) (online []int) {
+	online, _ = r.list(cpuDir + "/online")
 	possible, _ := r.list(cpuDir + "/possible")
 	for _, c := range online {
 		r.expect(slices.Contains(present, c), "CPU %d is online, not present", c)
 	}
 	for _, c := range present {
 		r.expect(slices.Contains(possible, c), "CPU %d is present, not possible", c)
+		b, err := os.ReadFile(filepath.Join(r.root, fmt.Sprintf("%s/cpu%d/online", cpuDir, c)))
+		// A CPU that can't be taken off-line has none.
+		want := "0\n"
+		if slices.Contains(online, c) {
+			want = "1\n"
+		}
+		r.expect(err != nil || string(b) == want, "cpu%d/online is %q, online CPUs are %v", c, b, online)
 	}
-	offline, _ := r.list(cpuDir + "/offline")
+	offline, known := r.list(cpuDir + "/offline")
 	for _, c := range offline {
 		r.expect(!slices.Contains(online, c), "CPU %d is both online and offline", c)
 	}
-	r.cpus[cpuDir] = len(online)
-	for _, c := range online {
-		r.topology(c, online)
-	}
+	both := slices.Sorted(slices.Values(slices.Concat(online, offline)))
+	r.expect(!known || slices.Equal(both, possible), "online are %v, offline %v, possible %v", online, offline, possible)
+	return online
+}
+
+// offline reports whether CPUs are off-line.
+func (r *report) offline() bool {
+	set, _ := r.list(cpuDir + "/offline")
+	return len(set) > 0
 }
 
 // topology checks what Documentation/admin-guide/cputopology.rst tells.

@@ -14,12 +14,18 @@ import (
 func main() {
 	root := flag.String("root", "/", "`DIR` that has proc/ and sys/ of the tree")
 	host := flag.Bool("host", false, "the figures are the host's own, as they are for who has no limits")
+	cpus := flag.Bool("cpus", false, "check only what is shown of the CPUs, which is done at once")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "conform: no arguments are taken, only -root DIR: %q\n", flag.Args())
 		os.Exit(2)
 	}
-	r := check(*root, *host || *root == "/")
+	r := &report{}
+	if *cpus {
+		r = checkCPUs(*root)
+	} else {
+		r = check(*root, *host || *root == "/")
+	}
 	for _, f := range r.findings {
 		fmt.Println(f)
 	}
