@@ -146,7 +146,7 @@ func (m *Machine) arguments(e emulator, img image, socket string, o Options) []s
 	}
 	return append([]string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
-		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(o.Memory),
+		"-accel", "tcg,thread=" + e.thread, "-cpu", "max", "-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.Memory),
 		"-kernel", img.kernel, "-initrd", filepath.Join(m.dir, "initramfs"),
 		// What is off only costs seconds of start here: self tests, certificates, mitigations.
 		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off tsc=reliable no_timer_check cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init,init_encrypted,load_system_certificate_list apparmor=0" + more,

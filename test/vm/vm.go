@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Kernel string // "6.12" or "6.1"; empty: 6.12
 	Memory int    // in MiB; 0: 2048
+	CPUs   int    // 0: 2
 	// Release of Debian that the machine has for its root, with systemd as PID 1:
 	// "bookworm" (252) or "trixie" (257). Empty: the host's root, without systemd.
 	Release string
@@ -41,6 +42,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Memory == 0 {
 		o.Memory = 2048
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 2
 	}
 	if o.Log == nil {
 		o.Log = io.Discard

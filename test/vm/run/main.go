@@ -21,6 +21,7 @@ func main() {
 	flag.StringVar(&o.Release, "release", "", "Debian release with systemd, `bookworm` or trixie, in place of the host's root")
 	flag.StringVar(&o.Append, "append", "", "`words` for the kernel's command line")
 	flag.IntVar(&o.Memory, "memory", 2048, "in `MiB`")
+	flag.IntVar(&o.CPUs, "cpus", 2, "`number` of processors")
 	flag.Parse()
 	o.Log = os.Stderr
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
