@@ -15,6 +15,7 @@ KERNEL ?= 6.12
 # Debian packages that the tests and the demo use on this machine.
 PACKAGES := runc crun podman uidmap procps sysstat util-linux busybox-static gcc libc6-dev \
 	htop python3-psutil hwloc-nox iproute2 \
+	numactl libjemalloc2 liburcu-dev musl-tools $(shell command -v java >/dev/null || echo openjdk-17-jre-headless) \
 	qemu-system-x86 qemu-system-common kmod cpio xz-utils e2fsprogs \
 	lintian rpm rpmlint dnf shellcheck
 
@@ -78,11 +79,10 @@ test-k8s: packages-needed ## the chart, and what it installs, on a Kubernetes no
 bench: packages-needed ## compare reads with Debian's lxcfs and with the kernel's own files
 	cd test && $(GO) run ./bench
 
-# Node and OpenJDK are installed only if there are none.
+# Node is installed only if there is none, as OpenJDK is.
 .PHONY: compat
 compat: ## write docs/compatibility.md: what programs show, on cgroup v1 and v2
-	@$(MAKE) --no-print-directory packages-needed PACKAGES="$(PACKAGES) \
-		$$(command -v node >/dev/null || echo nodejs) $$(command -v java >/dev/null || echo openjdk-17-jre-headless)"
+	@$(MAKE) --no-print-directory packages-needed PACKAGES="$(PACKAGES) $$(command -v node >/dev/null || echo nodejs)"
 	cd test && $(GO) run ./compat
 
 .PHONY: soak

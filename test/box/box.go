@@ -40,6 +40,17 @@ func New(t testing.TB, g *fixture.Group, mountpoint string, files ...string) *Bo
 	if len(files) == 0 {
 		files = view.Paths()
 	}
+	return start(t, g, mountpoint, files)
+}
+
+// Bare starts a container in a group, which has the kernel's own files.
+func Bare(t testing.TB, g *fixture.Group) *Box {
+	t.Helper()
+	return start(t, g, "", nil)
+}
+
+func start(t testing.TB, g *fixture.Group, mountpoint string, files []string) *Box {
+	t.Helper()
 	cmd := g.Command("sh", append([]string{"-euc", initScript, "sh", mountpoint}, files...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	fixture.Start(t, cmd)

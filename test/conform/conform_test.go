@@ -58,7 +58,9 @@ func limited(t *testing.T) *fixture.Group {
 	return g
 }
 
-func TestProduct(t *testing.T) {
+// serve starts the product's daemon and returns its mount point.
+func serve(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	binary, err := rig.BuildProduct(t.Context(), dir, t.Output())
 	if err != nil {
@@ -73,6 +75,11 @@ func TestProduct(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return d.Mountpoint
+}
+
+func TestProduct(t *testing.T) {
+	mountpoint := serve(t)
 	// Without a limit the host's own files are shown: they must hold as well.
 	for name, c := range map[string]struct {
 		g    *fixture.Group
@@ -82,7 +89,7 @@ func TestProduct(t *testing.T) {
 		"unlimited": {fixture.NewGroup(t), []string{"-host"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, ok := inGroup(t, c.g, append(c.args, "-root", d.Mountpoint)...)
+			out, ok := inGroup(t, c.g, append(c.args, "-root", mountpoint)...)
 			if !ok || strings.Contains(out, "absent: proc/meminfo") {
 				t.Error(out)
 			}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lxcfs-nri/lxcfs-nri/test/percpu"
 	"github.com/lxcfs-nri/lxcfs-nri/test/rig"
 )
 
@@ -77,6 +78,9 @@ func build(ctx context.Context) error {
 	if _, err := rig.BuildOther(ctx, filepath.Join(bin, "other"), os.Stderr); err != nil {
 		return err
 	}
+	if _, err := percpu.Build(ctx, filepath.Join(bin, "percpu")); err != nil {
+		return err
+	}
 	for dir, names := range map[string][]string{"../..": packages, "..": suites} {
 		args := []string{"test", "-c", "-o", bin + "/"}
 		for _, name := range names {
@@ -97,7 +101,9 @@ func build(ctx context.Context) error {
 func onMachine(t *testing.T, limit time.Duration, script string) (string, error) {
 	t.Helper()
 	if machine == nil {
-		m, err := Start(interrupted, Options{Kernel: *kernel, Log: os.Stderr})
+		// Of four CPUs two are off-line until a test brings them on-line: more busy ones
+		// than the host has would be too slow.
+		m, err := Start(interrupted, Options{Kernel: *kernel, CPUs: 4, Append: "maxcpus=2", Log: os.Stderr})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,8 +112,9 @@ func onMachine(t *testing.T, limit time.Duration, script string) (string, error)
 	ctx, cancel := context.WithTimeoutCause(interrupted, limit, fmt.Errorf("more than %s have passed", limit))
 	defer cancel()
 	var out bytes.Buffer
-	settings := fmt.Sprintf("export %s=%s %s=%s %s=%d\n",
-		rig.BinaryVar, Quote(filepath.Join(bin, "lxcfs-nri")), rig.OtherVar, Quote(filepath.Join(bin, "other", "lxcfs-nri")), rig.SlowVar, slow)
+	settings := fmt.Sprintf("export %s=%s %s=%s %s=%s %s=%d\n",
+		rig.BinaryVar, Quote(filepath.Join(bin, "lxcfs-nri")), rig.OtherVar, Quote(filepath.Join(bin, "other", "lxcfs-nri")),
+		percpu.Var, Quote(filepath.Join(bin, "percpu")), rig.SlowVar, slow)
 	err := machine.Run(ctx, settings+script, io.MultiWriter(&out, progress{}))
 	if machine.Dead() {
 		if err := machine.Close(); err != nil {

@@ -57,8 +57,11 @@ exit $rc`)
 	}
 }
 
-// TestConform checks the machine's own files, then those of a container.
-func TestConform(t *testing.T) { suite(t, "conform", "-test.run 'BareLinux|Product'", 5*time.Minute) }
+// TestConform checks the machine's own files, then those of containers, also with
+// CPUs off-line. A migration from CPU to CPU takes milliseconds there.
+func TestConform(t *testing.T) {
+	suite(t, "conform", "-test.run 'BareLinux|Product|CPUNumbers' -hotplug -migrations 1000", 8*time.Minute)
+}
 
 // TestRuntimes runs containers of runc and crun.
 func TestRuntimes(t *testing.T) { suite(t, "runtimes", "-runtimes runc,crun", 5*time.Minute) }
