@@ -144,9 +144,11 @@ func (w slogWriter) Write(p []byte) (int, error) {
 func (c *Conn) Serve() error {
 	if c.triggers != nil {
 		c.triggers.start()
-		defer c.triggers.end()
 	}
 	err := c.loop.run()
+	if c.triggers != nil {
+		c.triggers.end() // it writes to the device
+	}
 	unix.Close(c.fd) //nolint:errcheck // the connection has ended
 	if errors.Is(err, errUnmounted) {
 		return nil
