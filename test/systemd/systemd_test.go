@@ -64,7 +64,15 @@ cat /proc/$p/oom_score_adj
 	// A window that is no multiple of 2 s is for processes with CAP_SYS_RESOURCE.
 	out = n.run(t, `f=/var/lib/lxcfs-nri/proc/pressure/cpu
 printf 'some 50000 1000000\0' >$f && echo privileged
-systemd-run --quiet --wait --pipe -p CapabilityBoundingSet=~CAP_SYS_RESOURCE sh -c "printf 'some 50000 1000000\0' >$f 2>/dev/null || echo refused; printf 'some 50000 2000000\0' >$f && echo everybody"`)
+cat >/run/triggers.sh <<EOF
+{
+printf 'some 50000 1000000\0' >$f || echo refused
+printf 'some 50000 2000000\0' >$f && echo everybody
+} >/run/triggers 2>/dev/null
+touch /run/triggers.end
+EOF
+systemd-run --quiet -p CapabilityBoundingSet=~CAP_SYS_RESOURCE sh /run/triggers.sh
+`+until("[ -e /run/triggers.end ]")+"cat /run/triggers")
 	if want := "privileged\nrefused\neverybody"; out != want {
 		t.Errorf("PSI triggers: got %q, want %q", out, want)
 	}
