@@ -145,10 +145,20 @@ var (
 		uptime.container, nil,
 	}
 	// processAge is what ps makes of the container's uptime, less the time from the
-	// machine's boot to the process's start: less than 0, printed without a sign.
+	// machine's boot to the process's start. If that is less than 0, as it is unless the
+	// machine has just booted, it is printed without a sign.
 	processAge = figure{
-		"age of a process", "nonsense", 0, 0,
-		func(w *watch) span { return span{w.samples[0].sinceBoot, math.Inf(1)} },
+		"age of a process", "nonsense", 1.2, 0,
+		func(w *watch) span {
+			age := w.over(func(s sample) float64 { return s.sinceBoot - 2*w.born })
+			switch {
+			case age.most < -2:
+				return span{w.samples[0].sinceBoot, math.Inf(1)}
+			case age.least < 2:
+				return span{0, math.Inf(1)}
+			}
+			return age
+		},
 		nil,
 	}
 	upMinutes = figure{
