@@ -102,7 +102,7 @@ func groupWritten(g *fixture.Group, disk string, err *error) (n float64) {
 // during looks again and again while f runs, but not so often that looking is
 // most of what a slow machine does.
 func (w *watch) during(g *fixture.Group, f func()) error {
-	const every = 100 * time.Millisecond
+	const every = 20 * time.Millisecond // what a program allocates may be freed soon
 	pause := every
 	first, err := look(w, g)
 	if err != nil {
